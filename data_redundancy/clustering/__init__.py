@@ -1,0 +1,1 @@
+"""Exact agglomerative clustering under the cosine distance: distances, trees and cuts, class by class."""

@@ -1,0 +1,208 @@
+"""From trials to one row of evidence per selection.
+
+Differences are taken between trials with the same seed. Such trials share initialisation and data order, so much of the
+spread between runs is common to both sides and cancels in the difference. That makes the paired interval narrower than
+one made from the two standard deviations.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from data_redundancy.errors import InputError
+from data_redundancy.evidence.trials import FULL, RANDOM, SelectionKey, Trial, group_by_selection
+
+MIN_SEEDS = 2
+"""Fewer values than this have no standard deviation, hence no interval."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of paired differences in accuracy, with its confidence interval.
+
+    Attributes:
+        mean: Mean of (accuracy - the other side's accuracy) over common seeds; a fraction, so 0.01 is one percentage
+            point.
+        low: Lower end of the interval, a fraction.
+        high: Upper end of the interval, a fraction.
+        num_seeds: Number of seeds that both sides have.
+    """
+
+    mean: float
+    low: float
+    high: float
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """The change of one class's accuracy against the full set; `change` is a fraction."""
+
+    name: str
+    change: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """The evidence about one selection. All accuracies and differences are fractions, not percentages.
+
+    Attributes:
+        method: The selection's method.
+        prune_fraction: Share of the training examples removed, in [0, 1).
+        num_kept: Number of training examples kept.
+        num_seeds: Number of trials.
+        accuracy_mean: Mean test accuracy over all trials.
+        accuracy_std: Standard deviation over trials (n-1); NaN for a single trial.
+        confidence: Level of the intervals below, in (0, 1).
+        difference_from_full: Against the full set; None for the full set itself and for fewer than 2 common seeds.
+        difference_from_random: Against random subsets at the same fraction; None for the full set, for random itself
+            and for fewer than 2 common seeds.
+        worst_class: The class that lost most against the full set; None for the full set itself and when no seed or
+            class can be compared.
+    """
+
+    method: str
+    prune_fraction: float
+    num_kept: int
+    num_seeds: int
+    accuracy_mean: float
+    accuracy_std: float
+    confidence: float
+    difference_from_full: Difference | None
+    difference_from_random: Difference | None
+    worst_class: ClassChange | None
+
+
+def summarise(trials: Iterable[Trial], class_names: Sequence[str], confidence: float = 0.95) -> list[Row]:
+    """Summarises trials as one row per selection.
+
+    Args:
+        trials: Finished trials in any order; selections may have different seeds.
+        class_names: [C] names, in the order of `Trial.class_accuracy`.
+        confidence: Level of the intervals, in (0, 1).
+
+    Returns:
+        The full set first, then by prune fraction, then by method name with random last.
+
+    Raises:
+        InputError: If there are no trials, a (method, fraction, seed) occurs twice, the number of classes differs from
+            that of `class_names`, or `confidence` is outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence={confidence}: must be between 0 and 1, both excluded")
+    selections = group_by_selection(trials)
+    if not selections:
+        raise InputError("trials is empty: at least one finished trial is needed")
+    for by_seed in selections.values():
+        _check_classes(by_seed.values(), len(class_names))
+    return [_row(key, selections, class_names, confidence) for key in sorted(selections, key=_position)]
+
+
+def paired_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], confidence: float) -> Difference | None:
+    """The mean difference in accuracy over common seeds, with its Student t interval.
+
+    The interval is mean ± t * s / sqrt(n), where s is the standard deviation (n-1) of the n paired differences and t
+    the quantile of Student's distribution with n-1 degrees of freedom. It equals that of `scipy.stats.ttest_rel`, which
+    warns where all differences are equal; here the interval then is the mean.
+
+    Args:
+        trials: Trials of one selection by seed.
+        others: Trials of the selection to compare with, by seed.
+        confidence: Level of the interval, in (0, 1).
+
+    Returns:
+        The difference, or None if the two have fewer than 2 seeds in common.
+
+    References:
+        Student (1908), The Probable Error of a Mean, Biometrika 6(1).
+    """
+    seeds = _common_seeds(trials, others)
+    if len(seeds) < MIN_SEEDS:
+        return None
+    differences = np.array([trials[seed].accuracy - others[seed].accuracy for seed in seeds])
+    mean = float(differences.mean())
+    standard_error = float(differences.std(ddof=1)) / len(seeds) ** 0.5
+    half_width = float(stats.t.isf((1 - confidence) / 2, df=len(seeds) - 1)) * standard_error
+    return Difference(mean=mean, low=mean - half_width, high=mean + half_width, num_seeds=len(seeds))
+
+
+def worst_class_change(
+    trials: Mapping[int, Trial], others: Mapping[int, Trial], class_names: Sequence[str]
+) -> ClassChange | None:
+    """The class whose mean accuracy fell most, over common seeds.
+
+    It is a minimum over classes, so chance alone makes it negative when there are many classes with few test images:
+    judge it beside the same number for random subsets.
+
+    Args:
+        trials: Trials of one selection by seed.
+        others: Trials of the selection to compare with, by seed.
+        class_names: [C] names.
+
+    Returns:
+        The class with the most negative (or least positive) change, the first of several; classes without test examples
+        do not count. None if there is nothing to compare.
+    """
+    seeds = _common_seeds(trials, others)
+    if not seeds:
+        return None
+    changes = np.mean([trials[seed].class_accuracy - others[seed].class_accuracy for seed in seeds], axis=0)
+    if np.isnan(changes).all():
+        return None
+    worst = int(np.nanargmin(changes))
+    return ClassChange(name=class_names[worst], change=float(changes[worst]))
+
+
+def require_rows(rows: Sequence[Row]) -> None:
+    """Refuses to show no evidence at all.
+
+    Raises:
+        InputError: If there are no rows.
+    """
+    if not rows:
+        raise InputError("rows is empty: at least one selection is needed")
+
+
+def _row(
+    key: SelectionKey,
+    selections: Mapping[SelectionKey, Mapping[int, Trial]],
+    class_names: Sequence[str],
+    confidence: float,
+) -> Row:
+    method, prune_fraction = key
+    trials = selections[key]
+    full = {} if method == FULL else selections.get((FULL, 0.0), {})
+    random = {} if method in (FULL, RANDOM) else selections.get((RANDOM, prune_fraction), {})
+    accuracies = np.array([trials[seed].accuracy for seed in sorted(trials)])
+    return Row(
+        method=method,
+        prune_fraction=prune_fraction,
+        num_kept=next(iter(trials.values())).num_kept,
+        num_seeds=len(trials),
+        accuracy_mean=float(accuracies.mean()),
+        accuracy_std=float(accuracies.std(ddof=1)) if len(trials) >= MIN_SEEDS else float("nan"),
+        confidence=confidence,
+        difference_from_full=paired_difference(trials, full, confidence),
+        difference_from_random=paired_difference(trials, random, confidence),
+        worst_class=worst_class_change(trials, full, class_names),
+    )
+
+
+def _position(key: SelectionKey) -> tuple[bool, float, bool, str]:
+    method, prune_fraction = key
+    return method != FULL, prune_fraction, method == RANDOM, method
+
+
+def _common_seeds(trials: Mapping[int, Trial], others: Mapping[int, Trial]) -> list[int]:
+    return sorted(trials.keys() & others.keys())
+
+
+def _check_classes(trials: Iterable[Trial], num_classes: int) -> None:
+    for trial in trials:
+        if len(trial.class_accuracy) != num_classes:
+            raise InputError(
+                f"class_names has {num_classes} names but class_accuracy of {trial.method!r}, seed={trial.seed} has "
+                f"{len(trial.class_accuracy)} numbers: the two must agree"
+            )

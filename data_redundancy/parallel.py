@@ -1,0 +1,93 @@
+"""Devices and processes: the only home of pmap, replication, splitting over devices and barriers.
+
+One program runs on every process; each process drives its local devices. A *global batch* of B rows is split evenly and
+in order over all devices of all processes, so that results do not depend on how many there are.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from data_redundancy.errors import InputError
+
+AXIS = "devices"
+"""Name of the mapped axis: collectives inside a pmapped function (also BatchNorm's) refer to it."""
+
+
+def pmap(function: Callable, *, in_axes: Any, out_axes: Any, donate_argnums: tuple[int, ...] = ()) -> Callable:
+    """Maps `function` over all devices, with the axis name `AXIS`.
+
+    Replicated values go in and come out with axis None; split values have a leading axis of local devices.
+
+    On the CPU backend the result is waited for: with several virtual devices and many calls in flight, XLA's in-process
+    all-reduce can deadlock.
+    """
+    mapped = jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate_argnums)
+
+    @functools.wraps(function)
+    def call(*args):
+        result = mapped(*args)
+        if jax.default_backend() == "cpu" and jax.device_count() > 1:
+            jax.block_until_ready(result)
+        return result
+
+    return call
+
+
+def replicate(tree: Any) -> Any:
+    """Puts a copy of every array on each local device."""
+    return jax.device_put(tree, _local_sharding(PartitionSpec()))
+
+
+def split_batch(array: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Splits `axis` of a global batch over all devices and gives this process its part.
+
+    Returns:
+        The array with a new leading axis of local devices, and `axis` shortened by the number of all devices.
+    """
+    parts = np.split(array, jax.device_count(), axis=axis)
+    first = jax.process_index() * jax.local_device_count()
+    return np.stack(parts[first : first + jax.local_device_count()])
+
+
+def stack_local(array: np.ndarray) -> np.ndarray:
+    """Splits the leading axis of this process's own rows over its local devices: [n, ...] -> [devices, n/devices, ...]."""
+    return array.reshape(jax.local_device_count(), -1, *array.shape[1:])
+
+
+def check_batch_size(batch_size: int, field: str) -> None:
+    """Raises InputError unless all devices get the same number of rows of a global batch."""
+    devices = jax.device_count()
+    if batch_size < 1 or batch_size % devices:
+        raise InputError(f"{field}={batch_size}: must be a positive multiple of the number of devices, {devices}")
+
+
+def row_share(num_rows: int, multiple: int, process: int | None = None) -> tuple[int, int]:
+    """The contiguous rows [start, stop) of `num_rows` that a process owns; starts are multiples of `multiple`.
+
+    Aligned starts let every process write its own chunks of a shared array.
+    """
+    process = jax.process_index() if process is None else process
+    blocks = -(-num_rows // multiple)
+    start, stop = (min(num_rows, multiple * (blocks * p // jax.process_count())) for p in (process, process + 1))
+    return start, stop
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes shared files."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Waits until every process has come to the barrier of this name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _local_sharding(spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(Mesh(np.asarray(jax.local_devices()), (AXIS,)), spec)

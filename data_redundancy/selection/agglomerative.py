@@ -1,0 +1,43 @@
+"""Keep one representative of every cluster of a bottom-up clustering."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from data_redundancy.errors import InputError
+from data_redundancy.selection.pool import Pool
+from data_redundancy.selection.representative import centroid, distance_to
+from data_redundancy.selection.result import Selection
+
+
+def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selection:
+    """Cuts every class's tree into as many clusters as examples are to stay, and keeps the most central of each.
+
+    Args:
+      pool: with embeddings and dendrograms.
+      num_pruned: for every label, how many of its examples go.
+      seed: not used, for nothing here is random; part of the signature that all methods share.
+
+    Returns:
+      The selection.
+
+    Raises:
+      InputError: the pool has no embeddings or no dendrograms.
+
+    References:
+      Birodkar, Mobahi, Bengio, "Semantic Redundancies in Image-Classification Datasets: The 10% You Don't Need", 2019,
+      https://arxiv.org/abs/1901.11409
+    """
+    if pool.embeddings is None or pool.dendrograms is None:
+        raise InputError("method 'agglomerative' needs embeddings and dendrograms: cluster the classes first")
+    num_kept = {label: size - num_pruned[label] for label, size in pool.class_sizes().items()}
+    cluster = pool.dendrograms.cut(num_kept)
+    representative = np.empty(len(cluster), np.int64)
+    distance = np.empty(len(cluster), np.float64)
+    for members in pool.members_by_class().values():
+        embeddings = pool.embeddings[members]
+        nearest = centroid(embeddings, cluster[members])
+        representative[members] = members[nearest]
+        distance[members] = distance_to(embeddings, nearest)
+    prune_fraction = sum(num_pruned.values()) / len(cluster)
+    return Selection("agglomerative", prune_fraction, np.unique(representative), cluster, representative, distance)

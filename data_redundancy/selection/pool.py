@@ -1,0 +1,55 @@
+"""What a selection method may choose from, and by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from data_redundancy.errors import InputError
+
+
+class Dendrograms(Protocol):
+    """The trees of all classes, as far as selection needs them."""
+
+    def heights(self, label: int) -> np.ndarray:
+        """The heights of a class's merges, [n-1] float64, not decreasing."""
+
+    def cut(self, num_clusters: Mapping[int, int]) -> np.ndarray:
+        """The cluster of every example, [N] int64 from 0, given each class's number of clusters."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """A data set to select from.
+
+    Attributes:
+      labels: [N] integers, not negative.
+      embeddings: [N, D] floats, for methods that look at them.
+      dendrograms: the trees of the classes, for methods that cut them.
+
+    Raises:
+      InputError: labels that are not integers from 0, or lengths that differ.
+    """
+
+    labels: np.ndarray
+    embeddings: np.ndarray | None = None
+    dendrograms: Dendrograms | None = None
+
+    def __post_init__(self) -> None:
+        labels = self.labels
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0 or labels.min() < 0:
+            raise InputError(f"labels: shape {labels.shape}, type {labels.dtype}, but integers from 0 are needed")
+        if self.embeddings is not None and len(self.embeddings) != len(labels):
+            raise InputError(f"labels: {len(labels)} labels for {len(self.embeddings)} embeddings")
+
+    def members_by_class(self) -> dict[int, np.ndarray]:
+        """For every label, ascending, its examples' indices [n] int64, ascending."""
+        order = np.argsort(self.labels, kind="stable")
+        classes, starts = np.unique(self.labels[order], return_index=True)
+        return dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
+
+    def class_sizes(self) -> dict[int, int]:
+        """For every label, ascending, the number of its examples."""
+        classes, sizes = np.unique(self.labels, return_counts=True)
+        return dict(zip(classes.tolist(), sizes.tolist(), strict=True))
