@@ -84,7 +84,8 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if done < self._total and now - self._last_line < self._between:
+        finished_quickly = now - self._start < self._between
+        if finished_quickly or (done < self._total and now - self._last_line < self._between):
             return
         self._last_line = now
         rate = (done - self._initial) / max(now - self._start, 1e-9)

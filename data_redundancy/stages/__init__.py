@@ -1,0 +1,6 @@
+"""One thin module per stage: read artifacts, call the library, write artifacts.
+
+A stage module's docstring is its help: what it reads, writes and takes, with an example.
+"""
+
+ORDER = ("prepare", "train", "embed", "cluster", "select", "sweep", "report")

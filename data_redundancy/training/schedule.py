@@ -6,23 +6,25 @@ import optax
 from data_redundancy.errors import InputError
 
 
-def num_steps(
-    *, steps: int | None, epochs: float | None, num_examples: int, batch_size: int, field: str = "train"
-) -> int:
+def duration(*, steps: int | None, epochs: float | None, num_examples: int, batch_size: int, field: str) -> int:
     """A duration in steps, whichever way it was given; `steps` wins where both are.
 
+    Args:
+        steps: number of steps, or None.
+        epochs: number of passes over the examples, or None.
+        num_examples: examples per epoch.
+        batch_size: examples per step.
+        field: what the two fields' names start with, such as "train.warmup_".
+
     Raises:
-        InputError: if neither is given, or the duration is not positive.
+        InputError: if neither is given, or the one that counts is negative.
     """
     if steps is None and epochs is None:
-        raise InputError(f"{field}.steps=None, {field}.epochs=None: one of them must be set")
-    if steps is not None:
-        if steps < 1:
-            raise InputError(f"{field}.steps={steps}: must be at least 1")
-        return steps
-    if epochs <= 0:
-        raise InputError(f"{field}.epochs={epochs}: must be greater than 0")
-    return max(1, round(epochs * num_examples / batch_size))
+        raise InputError(f"{field}steps=None, {field}epochs=None: one of them must be set")
+    name, value = ("steps", steps) if steps is not None else ("epochs", epochs)
+    if value < 0:
+        raise InputError(f"{field}{name}={value}: must not be negative")
+    return steps if steps is not None else round(epochs * num_examples / batch_size)
 
 
 def learning_rates(*, peak: float, num_steps: int, warmup_steps: int) -> np.ndarray:
@@ -35,6 +37,6 @@ def learning_rates(*, peak: float, num_steps: int, warmup_steps: int) -> np.ndar
         InputError: if the warm-up takes all of the training.
     """
     if not 0 <= warmup_steps < num_steps:
-        raise InputError(f"warm-up of {warmup_steps} steps: must be at least 0 and less than all {num_steps} steps")
+        raise InputError(f"train.warmup: {warmup_steps} steps of warm-up, but training has only {num_steps} steps")
     schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, num_steps)
     return np.asarray(schedule(np.arange(num_steps)), np.float32)

@@ -1,0 +1,1 @@
+"""The shipped configs; `--config=NAME` finds them by name."""

@@ -1,0 +1,78 @@
+"""Every field of a config, with its default; the other configs override a few.
+
+Change fields on the command line with --config.SECTION.FIELD=VALUE, or write a config of your own:
+
+    from data_redundancy.configs import default
+
+    def get_config():
+        config = default.get_config()
+        config.dataset.name = "my_dataset"
+        return config
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """The defaults: CIFAR-like images, ResNet-32, batch 128."""
+    config = ConfigDict()
+
+    config.dataset = ConfigDict()
+    config.dataset.name = "digits"  # a prepared TFDS data set (NAME or NAME/CONFIG), or a path to an .npz
+    config.dataset.version = config_dict.placeholder(str)  # None: the highest version that is prepared
+    config.dataset.data_dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or ~/tensorflow_datasets
+    config.dataset.train_split = "train"  # a TFDS split expression, such as train[:90%]
+    config.dataset.test_split = "test"  # the same; only the last step's accuracy on it is reported
+    config.dataset.class_names = ()  # for sources that know no names: one per class, in the order of the labels
+
+    config.prepare = ConfigDict()
+    config.prepare.source = config_dict.placeholder(str)  # "digits", an .npz, or a folder of class folders
+    config.prepare.test_fraction = 0.2  # share of every class that becomes the test split, where the source has none
+    config.prepare.seed = 0  # of that split
+
+    config.model = ConfigDict()
+    config.model.name = "resnet32"  # resnet8, resnet20, resnet32, resnet56, wrn16_4, wrn28_10
+    config.model.width = 1  # multiplies the channels of the named model
+
+    config.train = ConfigDict()
+    config.train.epochs = 200.0  # passes over the full training split; other selections: see sweep.equal
+    config.train.steps = config_dict.placeholder(int)  # the same in steps; wins over epochs if set
+    config.train.warmup_epochs = 5.0  # linear warm-up of the learning rate, part of epochs
+    config.train.warmup_steps = config_dict.placeholder(int)  # the same in steps; wins over warmup_epochs if set
+    config.train.batch_size = 128  # images per step over all devices, which must divide it
+    config.train.learning_rate = 0.1  # at its peak; falls to 0 along a cosine
+    config.train.momentum = 0.9  # Nesterov
+    config.train.weight_decay = 5e-4  # on kernels only: not on biases and BatchNorm
+    config.train.label_smoothing = 0.0  # share of the target spread over all classes
+    config.train.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are float32
+    config.train.pad = 4  # augmentation: zeros padded on every side before a random crop; 0 for none
+    config.train.flip = True  # augmentation: random left-right mirror
+    config.train.cutout = 0  # augmentation: side of a square set to zero; 0 for none
+    config.train.seed = 0  # of the run that gives the embeddings: initialisation, order, augmentation
+    config.train.steps_per_call = config_dict.placeholder(int)  # None: 25 on accelerators, 1 on CPU
+    config.train.log_every_steps = 100  # between lines in metrics.jsonl
+    config.train.checkpoint_every_steps = 1000  # a run cut off loses at most so many steps
+    config.train.keep_checkpoints = 1  # per run, the newest
+
+    config.embed = ConfigDict()
+    config.embed.batch_size = 512  # images per call over all devices, for embedding and evaluation
+
+    config.cluster = ConfigDict()
+    config.cluster.linkage = "complete"  # complete, average, single
+
+    config.select = ConfigDict()
+    config.select.method = "agglomerative"  # agglomerative, random
+    config.select.fraction = 0.1  # share of the training images to remove, in [0, 1)
+    config.select.allocation = "per_class"  # per_class: the same share of every class; global: one height for all trees
+    config.select.seed = 0  # for methods that draw at random
+
+    config.sweep = ConfigDict()
+    config.sweep.fractions = (0.1, 0.3, 0.5)
+    config.sweep.methods = ("agglomerative", "random")
+    config.sweep.seeds = (0, 1, 2)
+    config.sweep.equal = "steps"  # what trials have in common: steps, or epochs (then smaller selections take fewer steps)
+
+    config.evidence = ConfigDict()
+    config.evidence.confidence = 0.95  # of the intervals
+
+    return config

@@ -1,0 +1,163 @@
+"""A data set in memory: images, labels and ids of both splits, in canonical order."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from os import PathLike
+
+import numpy as np
+
+from data_redundancy.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """One split, in canonical order: `index` counts along the first axis of every array.
+
+    Attributes:
+        name: the split expression it was read with, such as `train[:90%]`.
+        images: [N, H, W, C] uint8.
+        labels: [N] int32, each in 0..num_classes-1.
+        tfds_ids: [N] object array of str, one unique name per example; None where the source has none (an `.npz`).
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    tfds_ids: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split of one data set.
+
+    Attributes:
+        name: the TFDS name (with `/config` where there is one), or the base name of an `.npz` file.
+        version: the TFDS version; empty for an `.npz` file.
+        class_names: one name per class, in the order of the labels.
+        train: the split to train on and to prune.
+        test: the split to measure on.
+    """
+
+    name: str
+    version: str
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Says which data this is, for artifacts made from it.
+
+        Returns:
+            `dataset.name .version .train_split .test_split`, the numbers of examples `dataset.num_train .num_test`, and
+            `dataset.digest`: the first 16 hexadecimal digits of a SHA-256 over the ids and labels of both splits, or
+            over the images and labels where there are no ids.
+        """
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            if split.tfds_ids is None:
+                digest.update(repr(split.images.shape).encode())
+                digest.update(np.ascontiguousarray(split.images))
+            else:
+                digest.update("\n".join(split.tfds_ids).encode())
+            digest.update(np.ascontiguousarray(split.labels, dtype="<i4"))
+        return {
+            "dataset.name": self.name,
+            "dataset.version": self.version,
+            "dataset.train_split": self.train.name,
+            "dataset.test_split": self.test.name,
+            "dataset.num_train": len(self.train.labels),
+            "dataset.num_test": len(self.test.labels),
+            "dataset.digest": digest.hexdigest()[:16],
+        }
+
+
+def load(
+    name: str,
+    *,
+    version: str | None = None,
+    data_dir: str | PathLike[str] | None = None,
+    train_split: str = "train",
+    test_split: str = "test",
+    class_names: Sequence[str] = (),
+) -> Dataset:
+    """Reads a data set into memory.
+
+    Args:
+        name: the path of an `.npz` file, or the name of a prepared TFDS data set, with `/config` where it has one.
+        version: the TFDS version, such as `1.0.0`; the highest prepared one by default. An `.npz` file has none.
+        data_dir: where TFDS data sets are; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`. Not used for an
+            `.npz` file.
+        train_split: a split expression such as `train`, `train[:90%]` or `train[:5000]+test[100:]`.
+        test_split: the same, for the split to measure on.
+        class_names: names to use instead of the source's, one per class.
+
+    Returns:
+        The data set; reading the same source again gives the same arrays.
+
+    Raises:
+        InputError: if the source is missing or is not a uint8 image-classification data set.
+    """
+    # Imported here because the sources build on the types above; neither imports TensorFlow before it reads.
+    from data_redundancy.data import npz_source, tfds_source
+
+    if not name:
+        raise InputError("name: is empty; allowed: the path of an .npz file, or the name of a prepared TFDS data set")
+    if name.endswith(".npz"):
+        if version:
+            raise InputError(f"version: {name} is an .npz file, which has no version, but got {version!r}")
+        return npz_source.load(name, train_split=train_split, test_split=test_split, class_names=class_names)
+    return tfds_source.load(
+        name,
+        version=version,
+        data_dir=data_dir,
+        train_split=train_split,
+        test_split=test_split,
+        class_names=class_names,
+    )
+
+
+def check_labels(labels: np.ndarray, *, num_classes: int, field: str) -> np.ndarray:
+    """Returns labels as int32 once each is known to be a class.
+
+    Args:
+        labels: [N] of any integer type.
+        num_classes: labels must be 0..num_classes-1.
+        field: what to call them in an error.
+
+    Returns:
+        [N] int32.
+
+    Raises:
+        InputError: at the first label outside the classes, with its index.
+    """
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        index = outside[0]
+        raise InputError(
+            f"{field}[{index}] is {labels[index]}, allowed: 0 to {num_classes - 1} ({num_classes} classes)"
+        )
+    return labels.astype(np.int32)
+
+
+def choose_class_names(own: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """Prefers the names the user gave to the source's own.
+
+    Args:
+        own: the source's names.
+        given: the user's names, or none.
+
+    Returns:
+        One name per class.
+
+    Raises:
+        InputError: if there are not as many given names as classes, or two are the same.
+    """
+    if given and len(given) != len(own):
+        raise InputError(f"class_names: got {len(given)} names for {len(own)} classes; allowed: one name per class")
+    names = tuple(map(str, given or own))
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(f"class_names: {repeated[0]!r} names several classes; allowed: a different name for each")
+    return names

@@ -1,0 +1,67 @@
+"""What several stages need: the data set of a config, and whether artifacts are there."""
+
+import functools
+import logging
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_redundancy import artifacts, data, workdir
+from data_redundancy.errors import InputError
+
+log = logging.getLogger("data_redundancy")
+
+
+def load_dataset(config: ConfigDict) -> data.Dataset:
+    """The data set of a config; loaded once per process."""
+    dataset = config.dataset
+    return _load_dataset(
+        dataset.name,
+        dataset.version,
+        dataset.data_dir,
+        dataset.train_split,
+        dataset.test_split,
+        tuple(dataset.class_names),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _load_dataset(name, version, data_dir, train_split, test_split, class_names) -> data.Dataset:
+    dataset = data.load(
+        name,
+        version=version,
+        data_dir=data_dir,
+        train_split=train_split,
+        test_split=test_split,
+        class_names=class_names,
+    )
+    log.info(
+        "data set %s %s: %s training and %s test images of %s, %d classes",
+        dataset.name,
+        dataset.version,
+        f"{len(dataset.train.labels):,}",
+        f"{len(dataset.test.labels):,}",
+        "x".join(map(str, dataset.train.images.shape[1:])),
+        len(dataset.class_names),
+    )
+    return dataset
+
+
+def require(path: pathlib.Path, fingerprint: dict[str, Any], stage: str) -> None:
+    """Raises InputError unless an artifact is there, naming the stage that writes it, and was made from the same things."""
+    if not is_done(path, fingerprint):
+        raise InputError(f"{path}: not there; run the stage '{stage}' first, with the same --config and --workdir")
+
+
+def is_done(path: pathlib.Path, fingerprint: dict[str, Any]) -> bool:
+    """Whether an artifact is there.
+
+    Raises:
+        InputError: if it is, but was made from something else.
+    """
+    manifest = artifacts.read_manifest(path)
+    if manifest is None:
+        return False
+    workdir.check_fingerprint(path, manifest["fingerprint"], fingerprint)
+    return True

@@ -1,0 +1,86 @@
+"""What every artifact depends on, as flat mappings of field names to values; each contains those of what it is made of."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_redundancy import training
+from data_redundancy.stages import common
+
+SEEDED_METHODS = ("random",)
+"""Selection methods that depend on a seed."""
+
+# These change how a run is carried out, not what comes out of it; durations count in steps, seeds one by one.
+_NOT_COMPARED = (
+    "seed",
+    "steps",
+    "epochs",
+    "warmup_steps",
+    "warmup_epochs",
+    "steps_per_call",
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+)
+
+
+def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
+    """Steps of training and of warm-up on `num_kept` examples: those of the full set, or their share of it where the
+    config compares at an equal number of epochs."""
+    train, num_full = config.train, len(common.load_dataset(config).train.labels)
+    full = [
+        training.duration(
+            steps=steps, epochs=epochs, num_examples=num_full, batch_size=train.batch_size, field=field
+        )
+        for steps, epochs, field in (
+            (train.steps, train.epochs, "train."),
+            (train.warmup_steps, train.warmup_epochs, "train.warmup_"),
+        )
+    ]
+    if config.sweep.equal == "steps":
+        return full[0], full[1]
+    share = num_kept / num_full
+    return max(1, round(full[0] * share)), round(full[1] * share)
+
+
+def trial(config: ConfigDict, keep: np.ndarray, seed: int) -> dict[str, Any]:
+    """A training run on the indices `keep`."""
+    num_steps, num_warmup_steps = durations(config, len(keep))
+    train = {f"train.{k}": v for k, v in config.train.to_dict().items() if k not in _NOT_COMPARED}
+    return {
+        **common.load_dataset(config).fingerprint(),
+        **{f"model.{k}": v for k, v in config.model.to_dict().items()},
+        **train,
+        "train.steps": num_steps,
+        "train.warmup_steps": num_warmup_steps,
+        "train.seed": seed,
+        "keep list": hashlib.sha256(keep.astype("<i8").tobytes()).hexdigest()[:16],
+    }
+
+
+def embeddings(config: ConfigDict) -> dict[str, Any]:
+    """The embeddings, which come from the run on the full set with `train.seed`."""
+    return trial(config, np.arange(len(common.load_dataset(config).train.labels)), config.train.seed)
+
+
+def dendrograms(config: ConfigDict) -> dict[str, Any]:
+    """The trees."""
+    return {**embeddings(config), "cluster.linkage": config.cluster.linkage}
+
+
+def selection(config: ConfigDict, method: str, prune_fraction: float, seed: int) -> dict[str, Any]:
+    """A selection; random ones depend on trees only where these decide how many go from each class."""
+    made_from = dendrograms(config) if needs_trees(config, method) else common.load_dataset(config).fingerprint()
+    own = {
+        "select.method": method,
+        "select.fraction": prune_fraction,
+        "select.allocation": config.select.allocation,
+    }
+    return {**made_from, **own, **({"select.seed": seed} if method in SEEDED_METHODS else {})}
+
+
+def needs_trees(config: ConfigDict, method: str) -> bool:
+    """Whether a selection depends on the trees."""
+    return method not in SEEDED_METHODS or config.select.allocation == "global"

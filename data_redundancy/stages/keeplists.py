@@ -1,0 +1,76 @@
+"""Making selections: shared by the stages that select."""
+
+import functools
+import logging
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_redundancy import artifacts, workdir
+from data_redundancy.clustering.classwise import Dendrogram, Dendrograms
+from data_redundancy.selection import Pool, select
+from data_redundancy.stages import common, fingerprints
+from data_redundancy.workdir import Workdir
+
+log = logging.getLogger("data_redundancy")
+
+
+class KeepLists:
+    """The selections of one config in one workdir, made where they are not there yet."""
+
+    def __init__(self, config: ConfigDict, directory: Workdir):
+        self._config, self._workdir = config, directory
+
+    def name(self, method: str, prune_fraction: float, seed: int) -> str:
+        """The name of a selection; the seed is part of it where the method draws at random."""
+        seeded = method in fingerprints.SEEDED_METHODS
+        return workdir.selection_name(method, prune_fraction, seed if seeded else None)
+
+    def load(self, method: str, prune_fraction: float, seed: int) -> np.ndarray | None:
+        """The keep list [K] int64 of a selection, None if it is not there.
+
+        Raises:
+            InputError: if the one there was made from something else.
+        """
+        directory = self._workdir.selection(self.name(method, prune_fraction, seed))
+        fingerprint = fingerprints.selection(self._config, method, prune_fraction, seed)
+        return np.load(directory / "keep.npy") if common.is_done(directory, fingerprint) else None
+
+    def make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
+        """The keep list [K] int64 of a selection, which is made and written to the workdir unless it is there.
+
+        Raises:
+            InputError: if the one there was made from something else, or what it needs is missing.
+        """
+        keep = self.load(method, prune_fraction, seed)
+        return keep if keep is not None else self._make(method, prune_fraction, seed)
+
+    def _make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
+        train = common.load_dataset(self._config).train
+        selection = select(
+            self._clustered if fingerprints.needs_trees(self._config, method) else Pool(train.labels),
+            method=method,
+            prune_fraction=prune_fraction,
+            allocation=self._config.select.allocation,
+            seed=seed,
+        )
+        artifacts.write_selection(
+            self._workdir.selection(self.name(method, prune_fraction, seed)),
+            selection,
+            labels=train.labels,
+            class_names=common.load_dataset(self._config).class_names,
+            tfds_ids=train.tfds_ids,
+            fingerprint=fingerprints.selection(self._config, method, prune_fraction, seed),
+        )
+        return selection.keep
+
+    @functools.cached_property
+    def _clustered(self) -> Pool:
+        """The embeddings and their trees."""
+        common.require(self._workdir.dendrograms, fingerprints.dendrograms(self._config), "cluster")
+        embeddings, labels = artifacts.read_embeddings(self._workdir.embeddings)
+        trees = {
+            label: Dendrogram(*artifacts.read_dendrogram(self._workdir.dendrograms, label))
+            for label in np.unique(labels).tolist()
+        }
+        return Pool(labels, embeddings, Dendrograms(embeddings, labels, trees, self._config.cluster.linkage))

@@ -1,0 +1,41 @@
+"""Turn images into a TFDS data set on disk, unless it is there already.
+
+Reads:
+  prepare.source: "digits" (scikit-learn's bundled digits), an .npz with image_train, label_train, image_test and
+  label_test, or a folder of class folders of image files (or of train/ and test/ folders of those).
+Writes:
+  the TFDS data set dataset.name, version dataset.version (1.0.0 if not set), in dataset.data_dir (TFDS's own default
+  if not set). Without a test split in the source, a fixed share of every class becomes one.
+Takes:
+  dataset.name .version .data_dir .class_names, prepare.source .test_fraction .seed. Without prepare.source it only
+  checks that the data set can be read.
+Example:
+  data-redundancy prepare --config=cifar10 --workdir=runs/cifar10 --config.prepare.source=cifar10.npz
+"""
+
+import logging
+
+from ml_collections import ConfigDict
+
+from data_redundancy.stages import common
+from data_redundancy.workdir import Workdir
+
+log = logging.getLogger("data_redundancy")
+
+
+def run(config: ConfigDict, workdir: Workdir) -> None:
+    """Runs the stage."""
+    if config.prepare.source is not None:
+        from data_redundancy.data import tfds_writer
+
+        prepared = tfds_writer.prepare(
+            config.prepare.source,
+            name=config.dataset.name,
+            version=config.dataset.version,
+            data_dir=config.dataset.data_dir,
+            test_fraction=config.prepare.test_fraction,
+            seed=config.prepare.seed,
+            class_names=tuple(config.dataset.class_names),
+        )
+        log.info("prepare: %s", prepared)
+    common.load_dataset(config)

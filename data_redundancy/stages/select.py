@@ -1,0 +1,87 @@
+"""Select what to keep: cut the trees, keep one representative of every cluster.
+
+Reads:
+  WORKDIR/embeddings/ and WORKDIR/dendrograms/; or, with --embeddings and --labels, arrays made elsewhere, and no model.
+Writes:
+  WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices kept; examples.parquet with index,
+  tfds_id, label, class_name, cluster, kept, representative, distance; manifest.json.
+Takes:
+  select.method (agglomerative, random), select.fraction, select.allocation (per_class, global), select.seed;
+  or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers, --fraction, --out=DIR, with cluster.linkage and
+  select.* from the config as usual.
+Example:
+  data-redundancy select --config=digits --workdir=runs/digits --config.select.fraction=0.3
+  data-redundancy select --embeddings=e.npy --labels=l.npy --fraction=0.1 --out=kept
+"""
+
+import logging
+import os
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_redundancy import artifacts
+from data_redundancy.clustering.classwise import cluster_classes
+from data_redundancy.errors import InputError
+from data_redundancy.selection import Pool, select
+from data_redundancy.stages.keeplists import KeepLists
+from data_redundancy.workdir import Workdir
+
+log = logging.getLogger("data_redundancy")
+
+
+def run(config: ConfigDict, workdir: Workdir) -> None:
+    """Runs the stage."""
+    chosen = config.select
+    keep_lists = KeepLists(config, workdir)
+    keep = keep_lists.make(chosen.method, chosen.fraction, chosen.seed)
+    directory = workdir.selection(keep_lists.name(chosen.method, chosen.fraction, chosen.seed))
+    log.info("select: %s kept (%s)", f"{len(keep):,}", workdir.show(directory))
+
+
+def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction: float, out: str) -> None:
+    """Selects from embeddings made elsewhere.
+
+    Raises:
+        InputError: for files that cannot be read or do not hold what is needed, or an `out` that is there already.
+    """
+    directory = pathlib.Path(out).absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"--out={out}: is there already and not empty")
+    if not os.access(_existing_parent(directory), os.W_OK):
+        raise InputError(f"--out={out}: cannot be written")
+    x, y = _load_array(embeddings, "--embeddings"), _load_array(labels, "--labels")
+    dendrograms = cluster_classes(x, y, method=config.cluster.linkage)
+    selection = select(
+        Pool(dendrograms.labels, dendrograms.embeddings, dendrograms),
+        method=config.select.method,
+        prune_fraction=fraction,
+        allocation=config.select.allocation,
+        seed=config.select.seed,
+    )
+    fingerprint = {
+        "embeddings": os.path.basename(embeddings),
+        "labels": os.path.basename(labels),
+        "cluster.linkage": config.cluster.linkage,
+        "select.allocation": config.select.allocation,
+        "select.seed": config.select.seed,
+    }
+    artifacts.write_selection(
+        directory, selection, labels=y, class_names=None, tfds_ids=None, fingerprint=fingerprint
+    )
+    log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", f"{len(y):,}", os.path.join(out, "keep.npy"))
+
+
+def _load_array(path: str, field: str) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{field}={path}: must be a .npy file ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{field}={path}: must be a .npy file with one array, this one holds {', '.join(array.files)}")
+    return array
+
+
+def _existing_parent(path: pathlib.Path) -> pathlib.Path:
+    return next(parent for parent in path.parents if parent.exists())

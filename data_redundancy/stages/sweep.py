@@ -1,0 +1,48 @@
+"""Train on what was kept, from scratch, for every fraction, method and seed, and on the full set.
+
+Reads:
+  the data set; for methods that cluster, WORKDIR/embeddings/ and WORKDIR/dendrograms/.
+Writes:
+  the selections it needs, and for each trial WORKDIR/trials/SELECTION/seedK/ as the stage train does. Finished trials
+  are skipped, and one that was cut off goes on from its newest checkpoint.
+Takes:
+  sweep.fractions .methods .seeds, sweep.equal (compare at an equal number of steps, or of epochs), model.*, train.*.
+  Methods that draw at random draw anew for every seed.
+Example:
+  data-redundancy sweep --config=digits --workdir=runs/digits --config.sweep.fractions="(0.1,0.3,0.5)"
+"""
+
+import logging
+
+from ml_collections import ConfigDict
+
+from data_redundancy import metrics
+from data_redundancy.stages import grid
+from data_redundancy.stages.keeplists import KeepLists
+from data_redundancy.stages.trials import Trials
+from data_redundancy.workdir import Workdir
+
+log = logging.getLogger("data_redundancy")
+
+
+def run(config: ConfigDict, workdir: Workdir) -> None:
+    """Runs the stage."""
+    trials = Trials(config, workdir)
+    plans = grid.plans(config, KeepLists(config, workdir), make=True)
+    todo = [plan for plan in plans if trials.result(plan) is None]
+    if len(todo) < len(plans):
+        log.info("sweep: %d of %d trials already done, skipped", len(plans) - len(todo), len(plans))
+    with metrics.progress("sweep", total=len(plans), unit="trial", initial=len(plans) - len(todo)) as bar:
+        for done, plan in enumerate(todo, len(plans) - len(todo) + 1):
+            result = trials.run(plan)
+            log.info(
+                "sweep: trial %d/%d, %s seed %d: test accuracy %.2f%% with %s images (%.1f s)",
+                done,
+                len(plans),
+                plan.selection,
+                plan.seed,
+                100 * result["accuracy"],
+                f"{result['num_kept']:,}",
+                result["train_seconds"],
+            )
+            bar.update(done)

@@ -1,0 +1,154 @@
+"""Training trials: shared by the stages that train."""
+
+import dataclasses
+import json
+import logging
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_redundancy import models, parallel, training, workdir
+from data_redundancy.stages import common, fingerprints
+from data_redundancy.workdir import Workdir
+
+log = logging.getLogger("data_redundancy")
+
+FULL = "full"
+"""Name and method of the selection that keeps everything."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A trial to be run: a keep list (None for the full set) and a seed."""
+
+    selection: str
+    method: str
+    prune_fraction: float
+    seed: int
+    keep: np.ndarray | None
+
+
+class Trials:
+    """Runs the trials of one config in one workdir; compiles once."""
+
+    def __init__(self, config: ConfigDict, directory: Workdir):
+        self._config, self._workdir = config, directory
+        self._dataset = common.load_dataset(config)
+        self._trainer = None
+
+    def full(self, seed: int) -> Plan:
+        """The trial on the full set."""
+        return Plan(selection=FULL, method=FULL, prune_fraction=0.0, seed=seed, keep=None)
+
+    def result(self, plan: Plan) -> dict[str, Any] | None:
+        """The result of a finished trial, None of any other.
+
+        Raises:
+            InputError: if the trial's directory holds a run of something else.
+        """
+        directory = self._workdir.trial(plan.selection, plan.seed)
+        manifest = workdir.read_json(directory / "manifest.json")
+        if manifest is not None:
+            workdir.check_fingerprint(directory, manifest["fingerprint"], self._fingerprint(plan))
+        return workdir.read_json(directory / "result.json")
+
+    def run(self, plan: Plan, *, parameter_overview: bool = False) -> dict[str, Any]:
+        """The result of a trial; trains it first, from its newest checkpoint if it has one, unless it is finished."""
+        result = self.result(plan)
+        if result is not None:
+            return result
+        directory = self._workdir.trial(plan.selection, plan.seed)
+        if parallel.is_main_process():
+            workdir.write_json(directory / "manifest.json", {"fingerprint": self._fingerprint(plan)})
+        measured = self.trainer.train(self._run(plan), parameter_overview=parameter_overview)
+        result = {
+            "selection": plan.selection,
+            "method": plan.method,
+            "prune_fraction": plan.prune_fraction,
+            "seed": plan.seed,
+            "num_kept": len(self._keep(plan)),
+            **measured,
+            "class_accuracy": [None if np.isnan(a) else float(a) for a in measured["class_accuracy"]],
+            "class_names": list(self._dataset.class_names),
+        }
+        if parallel.is_main_process():
+            workdir.write_json(directory / "result.json", result)
+        parallel.barrier(f"finished {directory}")
+        return result
+
+    def restore_full(self) -> tuple[training.Trainer, Any]:
+        """The trainer and the state at the end of the full run with `train.seed`; None for one that never saved."""
+        return self.trainer, self.trainer.restore(self._run(self.full(self._config.train.seed)))
+
+    @property
+    def trainer(self) -> training.Trainer:
+        """Made when first needed: it puts the data on the devices."""
+        if self._trainer is None:
+            self._trainer = _cached_trainer(self._config)
+        return self._trainer
+
+    def _run(self, plan: Plan) -> training.Run:
+        num_steps, warmup_steps = fingerprints.durations(self._config, len(self._keep(plan)))
+        return training.Run(
+            name=f"{plan.selection} seed {plan.seed}",
+            directory=self._workdir.trial(plan.selection, plan.seed),
+            keep=self._keep(plan),
+            seed=plan.seed,
+            num_steps=num_steps,
+            warmup_steps=warmup_steps,
+        )
+
+    def _fingerprint(self, plan: Plan) -> dict[str, Any]:
+        return fingerprints.trial(self._config, self._keep(plan), plan.seed)
+
+    def _keep(self, plan: Plan) -> np.ndarray:
+        return np.arange(len(self._dataset.train.labels)) if plan.keep is None else plan.keep
+
+
+_trainers: dict[str, training.Trainer] = {}
+
+
+def _cached_trainer(config: ConfigDict) -> training.Trainer:
+    """One trainer per process for the stages that `run` goes through: its compiled functions are used again."""
+    key = json.dumps([config[s].to_dict() for s in ("dataset", "model", "train", "embed")], sort_keys=True)
+    if key not in _trainers:
+        _trainers.clear()
+        _trainers[key] = _make_trainer(config)
+    return _trainers[key]
+
+
+def _make_trainer(config: ConfigDict) -> training.Trainer:
+    dataset, train = common.load_dataset(config), config.train
+    model = models.create(
+        config.model.name,
+        num_classes=len(dataset.class_names),
+        width=config.model.width,
+        dtype=jnp.dtype(train.dtype),
+        axis_name=parallel.AXIS,
+    )
+    settings = training.TrainSettings(
+        batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        momentum=train.momentum,
+        weight_decay=train.weight_decay,
+        label_smoothing=train.label_smoothing,
+        pad=train.pad,
+        flip=train.flip,
+        cutout=train.cutout,
+        steps_per_call=train.steps_per_call,
+        log_every_steps=train.log_every_steps,
+        checkpoint_every_steps=train.checkpoint_every_steps,
+        keep_checkpoints=train.keep_checkpoints,
+        eval_batch_size=config.embed.batch_size,
+    )
+    return training.Trainer(
+        model,
+        settings,
+        num_classes=len(dataset.class_names),
+        train_images=dataset.train.images,
+        train_labels=dataset.train.labels,
+        test_images=dataset.test.images,
+        test_labels=dataset.test.labels,
+    )
