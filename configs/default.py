@@ -70,7 +70,9 @@ def get_config() -> ConfigDict:
     config.sweep.fractions = (0.1, 0.3, 0.5)
     config.sweep.methods = ("agglomerative", "random")
     config.sweep.seeds = (0, 1, 2)
-    config.sweep.equal = "steps"  # what trials have in common: steps, or epochs (then smaller selections take fewer steps)
+    config.sweep.equal = (
+        "steps"  # what trials have in common: steps, or epochs (then smaller selections take fewer steps)
+    )
 
     config.evidence = ConfigDict()
     config.evidence.confidence = 0.95  # of the intervals

@@ -1,6 +1,6 @@
 """scikit-learn's bundled digits: 1,797 grey images of 8 x 8 pixels, 10 classes; nothing to download.
 
-    data-redundancy run --config=digits --workdir=runs/digits
+data-redundancy run --config=digits --workdir=runs/digits
 """
 
 from ml_collections import ConfigDict

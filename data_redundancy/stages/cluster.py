@@ -45,8 +45,6 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         for done, label in enumerate(todo, 1):
             tree = cluster_class(embeddings, classes[label], config.cluster.linkage)
             if parallel.is_main_process():
-                artifacts.write_dendrogram(
-                    workdir.dendrograms, label, members=tree.members, linkage=tree.linkage
-                )
+                artifacts.write_dendrogram(workdir.dendrograms, label, members=tree.members, linkage=tree.linkage)
             bar.update(done)
     log.info("cluster: %d classes, the largest of %s", len(classes), f"{max(map(len, classes.values())):,}")

@@ -57,7 +57,12 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         ):
             store[first : first + len(rows)] = rows
             bar.update(first + len(rows))
-    log.info("embed: %s embeddings of %d dimensions (%s)", f"{len(labels):,}", num_dimensions, workdir.show(workdir.embeddings))
+    log.info(
+        "embed: %s embeddings of %d dimensions (%s)",
+        f"{len(labels):,}",
+        num_dimensions,
+        workdir.show(workdir.embeddings),
+    )
 
 
 def _num_dimensions(state) -> int:

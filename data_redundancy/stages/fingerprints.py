@@ -31,9 +31,7 @@ def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
     config compares at an equal number of epochs."""
     train, num_full = config.train, len(common.load_dataset(config).train.labels)
     full = [
-        training.duration(
-            steps=steps, epochs=epochs, num_examples=num_full, batch_size=train.batch_size, field=field
-        )
+        training.duration(steps=steps, epochs=epochs, num_examples=num_full, batch_size=train.batch_size, field=field)
         for steps, epochs, field in (
             (train.steps, train.epochs, "train."),
             (train.warmup_steps, train.warmup_epochs, "train.warmup_"),

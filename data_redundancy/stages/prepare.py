@@ -22,6 +22,8 @@ from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
+DEFAULT_VERSION = "1.0.0"
+
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
@@ -31,11 +33,13 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         prepared = tfds_writer.prepare(
             config.prepare.source,
             name=config.dataset.name,
-            version=config.dataset.version,
+            version=config.dataset.version or DEFAULT_VERSION,
             data_dir=config.dataset.data_dir,
             test_fraction=config.prepare.test_fraction,
             seed=config.prepare.seed,
             class_names=tuple(config.dataset.class_names),
         )
-        log.info("prepare: %s", prepared)
+        log.info(
+            "prepare: %s (%s)", "already done, skipped" if prepared.already_prepared else "written", prepared.directory
+        )
     common.load_dataset(config)

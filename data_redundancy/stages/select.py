@@ -67,9 +67,7 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction:
         "select.allocation": config.select.allocation,
         "select.seed": config.select.seed,
     }
-    artifacts.write_selection(
-        directory, selection, labels=y, class_names=None, tfds_ids=None, fingerprint=fingerprint
-    )
+    artifacts.write_selection(directory, selection, labels=y, class_names=None, tfds_ids=None, fingerprint=fingerprint)
     log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", f"{len(y):,}", os.path.join(out, "keep.npy"))
 
 

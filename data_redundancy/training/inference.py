@@ -30,9 +30,7 @@ def evaluate(model_evaluate, variables: Any, data: DeviceData, *, batch_size: in
     for index, mask in inference_batches(
         0, num_examples, batch_size=batch_size, num_batches=-(-num_examples // batch_size)
     ):
-        sums = jax.device_get(
-            model_evaluate(variables, data, parallel.split_batch(index), parallel.split_batch(mask))
-        )
+        sums = jax.device_get(model_evaluate(variables, data, parallel.split_batch(index), parallel.split_batch(mask)))
         totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
     correct, count = totals["correct"].astype(np.float64), totals["count"]
     class_accuracy = np.divide(correct, count, out=np.full(len(count), np.nan), where=count > 0)

@@ -145,9 +145,7 @@ class Trainer:
 
     def _train_from(self, state: TrainState, run: Run, checkpoints: Checkpoints) -> TrainState:
         settings, seed = self._settings, np.uint32(run.seed)
-        rates = learning_rates(
-            peak=settings.learning_rate, num_steps=run.num_steps, warmup_steps=run.warmup_steps
-        )
+        rates = learning_rates(peak=settings.learning_rate, num_steps=run.num_steps, warmup_steps=run.warmup_steps)
         step = int(state.step)
         sums, writer = metrics.Sums(), metrics.MetricWriter(run.directory, resume_step=step)
         with metrics.progress(run.name, total=run.num_steps, unit="step", initial=step) as bar:

@@ -1,0 +1,169 @@
+"""The command line: flags, then one stage."""
+
+import ast
+import errno
+import importlib
+import logging
+import os
+import pathlib
+import sys
+
+from data_redundancy import stages
+from data_redundancy.errors import InputError
+
+USAGE = """\
+usage: data-redundancy STAGE --config=CONFIG --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
+
+Finds the training images a classifier does not need: trains, embeds, clusters every class, keeps one image of every
+cluster, trains again on what is kept, and compares it with the full set and with random subsets.
+"""
+FLAGS = {
+    "workdir": "directory for all artifacts; a stage that finds its artifact there skips",
+    "embeddings": "select only: an .npy of [N, D] embeddings made elsewhere; then --config and --workdir are not needed",
+    "labels": "select only: an .npy of [N] labels",
+    "fraction": "select only, with --embeddings: the share to remove",
+    "out": "select only, with --embeddings: the directory to write",
+}
+# What the system says when a file cannot be written, or not in full: the user's to mend.
+_SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(argv)
+    except InputError as error:
+        return _complain(str(error))
+    except OSError as error:
+        if error.errno not in _SYSTEM_ERRORS:
+            raise
+        return _complain(f"cannot write {error.filename or 'to disk'}: {error.strerror}; nothing was replaced")
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command goes on from what is finished", code=130)
+
+
+def _run(argv: list[str]) -> int:
+    names = [*stages.ORDER, "run"]
+    stage = next((arg for arg in argv if not arg.startswith("-")), None)
+    if {"--help", "-h", "--helpfull", "help"} & set(argv) or not argv:
+        print(_stage_help(stage) if stage in names else _help())
+        return 0
+    if argv[0] not in names:
+        raise InputError(f"{argv[0]!r}: no such stage; the first argument must be one of {', '.join(names)}")
+    _set_up_environment()
+    config, given, rest = _parse(argv[1:])
+    if rest:
+        raise InputError(f"{rest[0]!r}: not understood; after the stage come flags, --NAME=VALUE")
+    _run_stage(argv[0], config, given)
+    return 0
+
+
+def _parse(argv):
+    from data_redundancy import config_flags
+
+    return config_flags.parse(argv, FLAGS)
+
+
+def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
+    from data_redundancy import config_flags
+
+    array_flags = [name for name in ("embeddings", "labels", "fraction", "out") if given[name] is not None]
+    if array_flags and stage != "select":
+        raise InputError(f"--{array_flags[0]}: only the stage 'select' takes it")
+    if array_flags:
+        config = config if config is not None else config_flags.parse(["--config=default"], {})[0]
+        _select_from_arrays(config, given)
+        return
+    for name, value in (("config", config), ("workdir", given["workdir"])):
+        if value is None:
+            example = f"such as --config={config_flags.shipped_configs()[2]}" if name == "config" else "a directory"
+            raise InputError(f"--{name}: must be given, {example}")
+    from data_redundancy import parallel, workdir
+    from data_redundancy.stages import check
+
+    check.check(config)
+    directory = workdir.Workdir(given["workdir"])
+    if parallel.is_main_process():
+        with workdir.atomic_file(directory.config) as path:
+            path.write_text(config.to_json(indent=2) + "\n")
+    for name in stages.ORDER if stage == "run" else [stage]:
+        importlib.import_module(f"data_redundancy.stages.{name}").run(config, directory)
+
+
+def _select_from_arrays(config, given: dict[str, str | None]) -> None:
+    missing = [name for name in ("embeddings", "labels", "fraction", "out") if given[name] is None]
+    if missing:
+        raise InputError(f"--{missing[0]}: must be given with --embeddings, --labels, --fraction and --out")
+    try:
+        fraction = float(given["fraction"])
+    except ValueError:
+        raise InputError(f"--fraction={given['fraction']}: must be a number at least 0 and less than 1") from None
+    from data_redundancy.stages import check, select
+
+    check.check(config)
+    select.run_on_arrays(
+        config, embeddings=given["embeddings"], labels=given["labels"], fraction=fraction, out=given["out"]
+    )
+
+
+def _set_up_environment() -> None:
+    """Plain log lines on stderr; quiet libraries."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    log = logging.getLogger("data_redundancy")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers[:] = [_Handler()]
+
+
+class _Handler(logging.Handler):
+    """Writes above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        tqdm.write(f"{prefix}{self.format(record)}", file=sys.stderr)
+
+
+def _help() -> str:
+    lines = [USAGE, "stages, in order:"]
+    lines += [f"  {name:10}{_docstring(name).splitlines()[0]}" for name in stages.ORDER]
+    lines += [f"  {'run':10}All of them in order.", "", "flags:"]
+    lines += [f"  {'--config':14}a config file, or the name of a shipped one: {', '.join(_shipped())}"]
+    lines += [f"  {'--' + name:14}{text}" for name, text in FLAGS.items()]
+    lines += ["", "example:", "  data-redundancy run --config=digits --workdir=runs/digits", ""]
+    lines += [
+        "`data-redundancy STAGE --help` says what a stage reads, writes and takes. Exit codes: 0 done, 2 a mistake"
+    ]
+    lines += ["in a flag, config or input (told in one line), 1 anything else."]
+    return "\n".join(lines)
+
+
+def _stage_help(stage: str) -> str:
+    if stage == "run":
+        return _help()
+    return f"data-redundancy {stage}\n\n{_docstring(stage)}"
+
+
+def _docstring(stage: str) -> str:
+    """A stage's docstring, read without importing the stage: help should come at once."""
+    source = pathlib.Path(stages.__file__).with_name(f"{stage}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source))
+
+
+def _shipped() -> list[str]:
+    from data_redundancy import config_flags
+
+    return config_flags.shipped_configs()
+
+
+def _complain(message: str, code: int = 2) -> int:
+    first_line = " ".join(message.split())
+    print(f"data-redundancy: {first_line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What the fields of a config may be; checked before any stage starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_redundancy import models
+from data_redundancy.clustering.linkage import LINKAGES
+from data_redundancy.errors import InputError
+from data_redundancy.selection import ALLOCATIONS, METHODS
+
+_Rule = tuple[Callable[[Any], bool], str]
+
+
+def _one_of(values) -> _Rule:
+    return lambda value: value in tuple(values), f"one of {', '.join(map(str, values))}"
+
+
+def _at_least(least: float) -> _Rule:
+    return lambda value: _is_number(value) and value >= least, f"at least {least}"
+
+
+def _optional(rule: _Rule) -> _Rule:
+    allowed, text = rule
+    return lambda value: value is None or allowed(value), text
+
+
+def _each(rule: _Rule) -> _Rule:
+    allowed, text = rule
+    return (
+        lambda values: len(values) > 0 and len(set(values)) == len(values) and all(map(allowed, values)),
+        f"one or more different values in brackets, each {text}",
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_POSITIVE: _Rule = (lambda value: _is_number(value) and value > 0, "greater than 0")
+_FRACTION: _Rule = (lambda value: _is_number(value) and 0 <= value < 1, "at least 0 and less than 1")
+_OPEN_FRACTION: _Rule = (lambda value: _is_number(value) and 0 < value < 1, "greater than 0 and less than 1")
+_SEED: _Rule = (lambda value: isinstance(value, int) and 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
+
+RULES: dict[str, _Rule] = {
+    "prepare.test_fraction": _OPEN_FRACTION,
+    "prepare.seed": _SEED,
+    "model.name": _one_of(models.names()),
+    "model.width": _at_least(1),
+    "train.epochs": _POSITIVE,
+    "train.steps": _optional(_at_least(1)),
+    "train.warmup_epochs": _at_least(0),
+    "train.warmup_steps": _optional(_at_least(0)),
+    "train.batch_size": _at_least(1),
+    "train.learning_rate": _POSITIVE,
+    "train.momentum": _FRACTION,
+    "train.weight_decay": _at_least(0),
+    "train.label_smoothing": _FRACTION,
+    "train.dtype": _one_of(("float32", "bfloat16")),
+    "train.pad": _at_least(0),
+    "train.cutout": _at_least(0),
+    "train.seed": _SEED,
+    "train.steps_per_call": _optional(_at_least(1)),
+    "train.log_every_steps": _at_least(1),
+    "train.checkpoint_every_steps": _at_least(1),
+    "train.keep_checkpoints": _at_least(1),
+    "embed.batch_size": _at_least(1),
+    "cluster.linkage": _one_of(LINKAGES),
+    "select.method": _one_of(METHODS),
+    "select.fraction": _FRACTION,
+    "select.allocation": _one_of(ALLOCATIONS),
+    "select.seed": _SEED,
+    "sweep.fractions": _each(_OPEN_FRACTION),
+    "sweep.methods": _each(_one_of(METHODS)),
+    "sweep.seeds": _each(_SEED),
+    "sweep.equal": _one_of(("steps", "epochs")),
+    "evidence.confidence": _OPEN_FRACTION,
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for the first field whose value is not allowed."""
+    for field, (allowed, text) in RULES.items():
+        section, name = field.split(".")
+        value = config[section][name]
+        if not allowed(value):
+            raise InputError(f"--config.{field}={value!r}: must be {text}")

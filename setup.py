@@ -1,0 +1,56 @@
+"""Packaging of data_redundancy; `make install` is the usual way in."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "data_redundancy" / "__init__.py").read_text(), re.M)[1]
+
+# Upper bounds are the next release that may break: these ranges are what the tests have been run with.
+REQUIRES = [
+    "jax>=0.10,<0.13",
+    "flax>=0.12,<0.13",
+    "optax>=0.2.6,<0.3",
+    "orbax-checkpoint>=0.11.30,<0.13",
+    "tensorstore>=0.1.78",
+    "numpy>=2.1,<3",
+    "scipy>=1.15,<2",
+    "ml-collections>=1.1,<2",
+    "clu>=0.0.12,<0.1",
+    # TensorFlow only feeds data and writes TensorBoard's files: the small build where there is one.
+    "tensorflow-cpu>=2.20,<2.22; platform_system == 'Linux' and platform_machine == 'x86_64'",
+    "tensorflow>=2.20,<2.22; platform_system != 'Linux' or platform_machine != 'x86_64'",
+    "tensorflow-datasets>=4.9.8,<5",
+    "tensorboard>=2.20,<2.22",
+    "pyarrow>=18",
+    "scikit-learn>=1.5,<2",
+    "pillow>=10",
+    "matplotlib>=3.9,<4",
+    "tabulate>=0.9,<1",
+    "tqdm>=4.66,<5",
+    "absl-py>=2.1",
+]
+
+setup(
+    name="data_redundancy",
+    version=VERSION,
+    description="Finds the training images a classifier does not need, and shows it",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=[*find_packages(include=["data_redundancy", "data_redundancy.*"]), "data_redundancy.configs"],
+    # The configs are files for users to copy, so they lie at the top; in a wheel they come along as a package.
+    package_dir={"data_redundancy.configs": "configs"},
+    package_data={"data_redundancy": ["py.typed"]},
+    install_requires=REQUIRES,
+    extras_require={
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff==0.17.6"],
+    },
+    entry_points={"console_scripts": ["data-redundancy = data_redundancy.main:main"]},
+)
