@@ -5,9 +5,8 @@ Prepared with `tfds build cifar10`, or from an .npz:
     data-redundancy run --config=cifar10 --workdir=runs/cifar10 --config.prepare.source=cifar10.npz
 """
 
-from ml_collections import ConfigDict
-
 from data_redundancy.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

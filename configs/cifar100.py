@@ -5,9 +5,8 @@ Prepared with `tfds build cifar100`:
     data-redundancy run --config=cifar100 --workdir=runs/cifar100
 """
 
-from ml_collections import ConfigDict
-
 from data_redundancy.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

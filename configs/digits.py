@@ -3,9 +3,8 @@
 data-redundancy run --config=digits --workdir=runs/digits
 """
 
-from ml_collections import ConfigDict
-
 from data_redundancy.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

@@ -5,9 +5,8 @@ Prepared with `tfds build fashion_mnist`, or from an .npz:
     data-redundancy run --config=fashion_mnist --workdir=runs/fashion_mnist --config.prepare.source=fashion_mnist.npz
 """
 
-from ml_collections import ConfigDict
-
 from data_redundancy.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

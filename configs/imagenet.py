@@ -8,9 +8,8 @@ References:
     Chrabaszcz, Loshchilov, Hutter (2017), "A Downsampled Variant of ImageNet as an Alternative to the CIFAR datasets".
 """
 
-from ml_collections import ConfigDict
-
 from data_redundancy.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

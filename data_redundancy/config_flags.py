@@ -116,7 +116,7 @@ def _fields(config: ConfigDict, prefix: str = "") -> list[str]:
 
 
 def _type_error(message: str, argv: list[str]) -> str:
-    """absl's "flag --config.a.b=x: invalid literal ..." with the type that is needed instead."""
+    """Absl's "flag --config.a.b=x: invalid literal ..." with the type that is needed instead."""
     given = next((arg for arg in argv if _OVERRIDE.fullmatch(arg) and message.startswith(f"flag {arg}:")), None)
     if given is None:
         return message

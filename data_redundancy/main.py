@@ -19,7 +19,7 @@ cluster, trains again on what is kept, and compares it with the full set and wit
 """
 FLAGS = {
     "workdir": "directory for all artifacts; a stage that finds its artifact there skips",
-    "embeddings": "select only: an .npy of [N, D] embeddings made elsewhere; then --config and --workdir are not needed",
+    "embeddings": "select only: an .npy of [N, D] embeddings made elsewhere; --config and --workdir are not needed",
     "labels": "select only: an .npy of [N] labels",
     "fraction": "select only, with --embeddings: the share to remove",
     "out": "select only, with --embeddings: the directory to write",

@@ -56,7 +56,7 @@ def split_batch(array: np.ndarray, axis: int = 0) -> np.ndarray:
 
 
 def stack_local(array: np.ndarray) -> np.ndarray:
-    """Splits the leading axis of this process's own rows over its local devices: [n, ...] -> [devices, n/devices, ...]."""
+    """Splits this process's own rows [n, ...] over its local devices: [devices, n/devices, ...]."""
     return array.reshape(jax.local_device_count(), -1, *array.shape[1:])
 
 

@@ -74,7 +74,7 @@ def selection_name(method: str, prune_fraction: float, seed: int | None = None) 
 def atomic_directory(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a temporary directory that becomes `path`, replacing it, when the block ends without an error.
 
-    Every file is synced first. On several processes all get the same directory, and the main one creates and renames it.
+    Every file is synced first. On several processes all get the same directory; the main one creates and renames it.
     """
     partial = path.with_name(path.name + ".partial")
     if parallel.is_main_process():

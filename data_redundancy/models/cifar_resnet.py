@@ -25,6 +25,7 @@ class PreActivationBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x):
+        """Maps [B, H, W, C] to [B, H/stride, W/stride, channels]."""
         conv = functools.partial(_conv, dtype=self.dtype)
         activated = nn.relu(self.norm(name="norm1")(x))
         if self.stride != 1 or x.shape[-1] != self.channels:

@@ -49,7 +49,7 @@ def _load_dataset(name, version, data_dir, train_split, test_split, class_names)
 
 
 def require(path: pathlib.Path, fingerprint: dict[str, Any], stage: str) -> None:
-    """Raises InputError unless an artifact is there, naming the stage that writes it, and was made from the same things."""
+    """Raises InputError unless an artifact, which `stage` writes, is there and was made from the same things."""
     if not is_done(path, fingerprint):
         raise InputError(f"{path}: not there; run the stage '{stage}' first, with the same --config and --workdir")
 

@@ -1,4 +1,4 @@
-"""What every artifact depends on, as flat mappings of field names to values; each contains those of what it is made of."""
+"""What every artifact depends on: flat mappings of field names to values, each with those of what it is made from."""
 
 import hashlib
 from typing import Any
@@ -27,8 +27,10 @@ _NOT_COMPARED = (
 
 
 def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
-    """Steps of training and of warm-up on `num_kept` examples: those of the full set, or their share of it where the
-    config compares at an equal number of epochs."""
+    """Steps of training and of warm-up on `num_kept` examples.
+
+    They are those of the full set, or their share where the config compares at an equal number of epochs.
+    """
     train, num_full = config.train, len(common.load_dataset(config).train.labels)
     full = [
         training.duration(steps=steps, epochs=epochs, num_examples=num_full, batch_size=train.batch_size, field=field)

@@ -3,8 +3,8 @@
 Reads:
   WORKDIR/embeddings/ and WORKDIR/dendrograms/; or, with --embeddings and --labels, arrays made elsewhere, and no model.
 Writes:
-  WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices kept; examples.parquet with index,
-  tfds_id, label, class_name, cluster, kept, representative, distance; manifest.json.
+  WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices kept; examples.parquet with
+  index, tfds_id, label, class_name, cluster, kept, representative, distance; manifest.json.
 Takes:
   select.method (agglomerative, random), select.fraction, select.allocation (per_class, global), select.seed;
   or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers, --fraction, --out=DIR, with cluster.linkage and

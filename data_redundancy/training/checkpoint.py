@@ -1,8 +1,10 @@
 """Orbax checkpoints of a training run."""
 
 import pathlib
+from collections.abc import Callable
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from data_redundancy import parallel
@@ -36,8 +38,8 @@ class Checkpoints:
         """Saves `state` under its step; returns when it is on disk."""
         self._manager.save(int(state.step), args=ocp.args.StandardSave(jax.device_get(state)))
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The newest checkpoint, replicated over the devices; shapes and dtypes are those of `like`."""
-        abstract = jax.tree.map(lambda x: jax.device_get(x), like)
-        restored = self._manager.restore(self.latest_step(), args=ocp.args.StandardRestore(abstract))
-        return parallel.replicate(restored)
+    def restore(self, create_state: Callable[[int], TrainState]) -> TrainState:
+        """The newest checkpoint, replicated over the devices; of the shapes and dtypes that `create_state` gives."""
+        shapes = jax.eval_shape(create_state, np.uint32(0))
+        like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+        return parallel.replicate(self._manager.restore(self.latest_step(), args=ocp.args.StandardRestore(like)))

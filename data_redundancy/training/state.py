@@ -1,5 +1,6 @@
 """The training state and its optimiser."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -30,23 +31,23 @@ class TrainState(flax.struct.PyTreeNode):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, *, seed: int, image_shape: tuple[int, int, int]
-) -> TrainState:
-    """A state at step 0 whose parameters depend on `seed` alone."""
+def make_initializer(
+    model: nn.Module, optimizer: optax.GradientTransformation, *, image_shape: tuple[int, int, int]
+) -> Callable[[int], TrainState]:
+    """Builds the jitted function from a seed to a state at step 0, whose parameters depend on the seed alone."""
 
     @jax.jit
-    def init(key):
-        return model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    def create_state(seed):
+        variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables["batch_stats"],
+            opt_state=optimizer.init(params),
+        )
 
-    variables = init(jax.random.key(seed))
-    params = variables["params"]
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(params),
-    )
+    return create_state
 
 
 def sgd(*, momentum: float, weight_decay: float) -> optax.GradientTransformation:

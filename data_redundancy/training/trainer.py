@@ -15,7 +15,7 @@ from data_redundancy.data.batches import train_batches
 from data_redundancy.training.checkpoint import Checkpoints
 from data_redundancy.training.inference import make_evaluator
 from data_redundancy.training.schedule import learning_rates
-from data_redundancy.training.state import TrainState, create_state, sgd
+from data_redundancy.training.state import TrainState, make_initializer, sgd
 from data_redundancy.training.step import DeviceData, channel_statistics, make_train_steps
 
 CPU_STEPS_PER_CALL, ACCELERATOR_STEPS_PER_CALL = 1, 25
@@ -98,7 +98,7 @@ class Trainer:
             settings = dataclasses.replace(settings, steps_per_call=default_steps_per_call())
         self._model, self._settings = model, settings
         self._optimizer = sgd(momentum=settings.momentum, weight_decay=settings.weight_decay)
-        self._image_shape = train_images.shape[1:]
+        self._create_state = make_initializer(model, self._optimizer, image_shape=train_images.shape[1:])
         self.train_data = parallel.replicate(DeviceData(train_images, train_labels, mean, std))
         self._test_data = parallel.replicate(DeviceData(test_images, test_labels, mean, std))
         self._train_steps = make_train_steps(
@@ -111,16 +111,12 @@ class Trainer:
         )
         self._evaluate = make_evaluator(model, num_classes, batch_size=settings.eval_batch_size)
 
-    def create_state(self, seed: int) -> TrainState:
-        """The state at step 0, on one device."""
-        return create_state(self._model, self._optimizer, seed=seed, image_shape=self._image_shape)
-
     def restore(self, run: Run) -> TrainState | None:
         """The newest checkpoint of a run, or None without one."""
         with Checkpoints(run.directory / "checkpoints", keep=self._settings.keep_checkpoints) as checkpoints:
             if checkpoints.latest_step() is None:
                 return None
-            return checkpoints.restore(self.create_state(run.seed))
+            return checkpoints.restore(self._create_state)
 
     def train(self, run: Run, *, parameter_overview: bool = False) -> dict[str, Any]:
         """Trains to the last step, from the newest checkpoint where there is one, and evaluates there.
@@ -131,17 +127,19 @@ class Trainer:
         """
         start = time.monotonic()
         with Checkpoints(run.directory / "checkpoints", keep=self._settings.keep_checkpoints) as checkpoints:
-            state = self.create_state(run.seed)
+            state = self._start(run, checkpoints)
             if parameter_overview:
                 metrics.log_parameter_overview(state.params)
-            if checkpoints.latest_step() is None:
-                state = parallel.replicate(state)
-            else:
-                state = checkpoints.restore(state)
-                log.info("%s: resumed at step %d of %d", run.name, int(state.step), run.num_steps)
             state = self._train_from(state, run, checkpoints)
         result = self._evaluate(state.variables, self._test_data)
         return {**result, "steps": run.num_steps, "train_seconds": time.monotonic() - start}
+
+    def _start(self, run: Run, checkpoints: Checkpoints) -> TrainState:
+        if checkpoints.latest_step() is None:
+            return parallel.replicate(self._create_state(np.uint32(run.seed)))
+        state = checkpoints.restore(self._create_state)
+        log.info("%s: resumed at step %d of %d", run.name, int(state.step), run.num_steps)
+        return state
 
     def _train_from(self, state: TrainState, run: Run, checkpoints: Checkpoints) -> TrainState:
         settings, seed = self._settings, np.uint32(run.seed)
