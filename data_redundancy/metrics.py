@@ -71,16 +71,18 @@ class Progress:
     def __init__(self, label: str, *, total: int, unit: str, initial: int = 0, seconds_between_lines: float = 10.0):
         self._label, self._total, self._unit, self._initial = label, total, unit, initial
         self._between = seconds_between_lines
+        self._shown: dict[str, str] = {}
         self._start = self._last_line = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit, dynamic_ncols=True, leave=False)
 
     def update(self, done: int, numbers: dict[str, float] | None = None) -> None:
-        """Says that `done` of the total are done; `numbers` are shown beside it."""
-        shown = {name: f"{value:.4g}" for name, value in (numbers or {}).items()}
+        """Says that `done` of the total are done; the newest `numbers` are shown beside it."""
+        if numbers is not None:
+            self._shown = {name: f"{value:.4g}" for name, value in numbers.items()}
         if self._bar is not None:
-            self._bar.set_postfix(shown, refresh=False)
+            self._bar.set_postfix(self._shown, refresh=False)
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
@@ -91,7 +93,7 @@ class Progress:
         rate = (done - self._initial) / max(now - self._start, 1e-9)
         left = tqdm.format_interval((self._total - done) / rate) if rate > 0 else "?"
         parts = [f"{self._label}: {done}/{self._total} {self._unit}s", f"{rate:.3g} {self._unit}s/s", f"{left} left"]
-        log.info(", ".join(parts + [f"{name} {value}" for name, value in shown.items()]))
+        log.info(", ".join(parts + [f"{name} {value}" for name, value in self._shown.items()]))
 
     def close(self) -> None:
         """Removes the bar."""

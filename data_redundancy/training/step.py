@@ -54,7 +54,8 @@ def make_train_steps(
     Returns:
         A function of (state, data, seed, index, epoch, learning_rate), where index and epoch are this process's part
         [devices, steps, B / all devices] of the batches and learning_rate is [steps]. It gives the new state (the old
-        one is donated) and sums {"loss", "correct", "count"} over the examples of all steps and devices.
+        one is donated) and sums over the examples of all steps and devices: "loss", "accuracy" (the
+        correct ones) and "count".
     """
 
     def loss_fn(params, batch_stats, images, labels):
@@ -75,7 +76,7 @@ def make_train_steps(
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, optax.tree.scale(-learning_rate, updates))
             state = TrainState(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
-            return state, {"loss": loss, "correct": correct, "count": jnp.int32(index.size)}
+            return state, {"loss": loss, "accuracy": correct, "count": jnp.int32(index.size)}
 
         state, sums = _scan(step, state, (index, epoch, learning_rate))
         return state, jax.lax.psum(sums, parallel.AXIS)

@@ -145,7 +145,8 @@ class Trainer:
         settings, seed = self._settings, np.uint32(run.seed)
         rates = learning_rates(peak=settings.learning_rate, num_steps=run.num_steps, warmup_steps=run.warmup_steps)
         step = int(state.step)
-        sums, writer = metrics.Sums(), metrics.MetricWriter(run.directory, resume_step=step)
+        sums = metrics.Sums()
+        writer = metrics.MetricWriter(run.directory, resume_step=step) if parallel.is_main_process() else None
         with metrics.progress(run.name, total=run.num_steps, unit="step", initial=step) as bar:
             while step < run.num_steps:
                 # Calls end at multiples of steps_per_call: resumed or not, the same compiled programs run.
@@ -161,17 +162,18 @@ class Trainer:
                 state, added = self._train_steps(state, self.train_data, seed, index, epoch, rates[step:stop])
                 sums.add(added)
                 save = _passes(step, stop, settings.checkpoint_every_steps) or stop == run.num_steps
+                scalars = None
                 # Logging at every save too makes the windows of a resumed run those of the uninterrupted one.
                 if save or _passes(step, stop, settings.log_every_steps):
-                    means = sums.means()
-                    accuracy = means.pop("correct")
-                    scalars = {"loss": means["loss"], "accuracy": accuracy}
-                    bar.update(stop, scalars)
-                    writer.write(stop, {**scalars, "learning_rate": float(rates[stop - 1])})
+                    scalars = sums.means()
+                    if writer:
+                        writer.write(stop, {**scalars, "learning_rate": float(rates[stop - 1])})
                 if save:
                     checkpoints.save(state)
+                bar.update(stop, scalars)
                 step = stop
-        writer.close()
+        if writer:
+            writer.close()
         return state
 
 
