@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from os import PathLike
@@ -46,14 +47,8 @@ class Dataset:
     train: Split
     test: Split
 
-    def fingerprint(self) -> dict[str, str | int]:
-        """Says which data this is, for artifacts made from it.
-
-        Returns:
-            `dataset.name .version .train_split .test_split`, the numbers of examples `dataset.num_train .num_test`, and
-            `dataset.digest`: the first 16 hexadecimal digits of a SHA-256 over the ids and labels of both splits, or
-            over the images and labels where there are no ids.
-        """
+    @functools.cached_property
+    def _digest(self) -> str:
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             if split.tfds_ids is None:
@@ -62,6 +57,16 @@ class Dataset:
             else:
                 digest.update("\n".join(split.tfds_ids).encode())
             digest.update(np.ascontiguousarray(split.labels, dtype="<i4"))
+        return digest.hexdigest()[:16]
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Says which data this is, for artifacts made from it.
+
+        Returns:
+            `dataset.name .version .train_split .test_split`, the numbers of examples `dataset.num_train .num_test`, and
+            `dataset.digest`: the first 16 hexadecimal digits of a SHA-256 over the ids and labels of both splits, or
+            over the images and labels where there are no ids.
+        """
         return {
             "dataset.name": self.name,
             "dataset.version": self.version,
@@ -69,7 +74,7 @@ class Dataset:
             "dataset.test_split": self.test.name,
             "dataset.num_train": len(self.train.labels),
             "dataset.num_test": len(self.test.labels),
-            "dataset.digest": digest.hexdigest()[:16],
+            "dataset.digest": self._digest,
         }
 
 
