@@ -77,7 +77,7 @@ def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
         return
     for name, value in (("config", config), ("workdir", given["workdir"])):
         if value is None:
-            example = f"such as --config={config_flags.shipped_configs()[2]}" if name == "config" else "a directory"
+            example = "such as --config=digits" if name == "config" else "a directory"
             raise InputError(f"--{name}: must be given, {example}")
     from data_redundancy import parallel, workdir
     from data_redundancy.stages import check

@@ -1,8 +1,10 @@
 """What several stages need: the data set of a config, and whether artifacts are there."""
 
+import contextlib
 import functools
 import logging
 import pathlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -26,16 +28,38 @@ def load_dataset(config: ConfigDict) -> data.Dataset:
     )
 
 
+@contextlib.contextmanager
+def arguments_named(fields: Mapping[str, str]) -> Iterator[None]:
+    """Lets an InputError that begins with a library's argument name begin with the config field it came from.
+
+    Args:
+        fields: the full name of a field, for every argument.
+    """
+    try:
+        yield
+    except InputError as error:
+        argument, separator, rest = str(error).partition(":")
+        if argument not in fields:
+            raise
+        raise InputError(f"--config.{fields[argument]}{separator}{rest}") from error
+
+
+DATASET_FIELDS = {
+    name: f"dataset.{name}" for name in ("name", "version", "data_dir", "train_split", "test_split", "class_names")
+}
+
+
 @functools.lru_cache(maxsize=1)
 def _load_dataset(name, version, data_dir, train_split, test_split, class_names) -> data.Dataset:
-    dataset = data.load(
-        name,
-        version=version,
-        data_dir=data_dir,
-        train_split=train_split,
-        test_split=test_split,
-        class_names=class_names,
-    )
+    with arguments_named(DATASET_FIELDS):
+        dataset = data.load(
+            name,
+            version=version,
+            data_dir=data_dir,
+            train_split=train_split,
+            test_split=test_split,
+            class_names=class_names,
+        )
     log.info(
         "data set %s %s: %s training and %s test images of %s, %d classes",
         dataset.name,

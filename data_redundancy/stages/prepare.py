@@ -24,21 +24,24 @@ log = logging.getLogger("data_redundancy")
 
 DEFAULT_VERSION = "1.0.0"
 
+_FIELDS = {**common.DATASET_FIELDS, **{name: f"prepare.{name}" for name in ("source", "test_fraction", "seed")}}
+
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
     if config.prepare.source is not None:
         from data_redundancy.data import tfds_writer
 
-        prepared = tfds_writer.prepare(
-            config.prepare.source,
-            name=config.dataset.name,
-            version=config.dataset.version or DEFAULT_VERSION,
-            data_dir=config.dataset.data_dir,
-            test_fraction=config.prepare.test_fraction,
-            seed=config.prepare.seed,
-            class_names=tuple(config.dataset.class_names),
-        )
+        with common.arguments_named(_FIELDS):
+            prepared = tfds_writer.prepare(
+                config.prepare.source,
+                name=config.dataset.name,
+                version=config.dataset.version or DEFAULT_VERSION,
+                data_dir=config.dataset.data_dir,
+                test_fraction=config.prepare.test_fraction,
+                seed=config.prepare.seed,
+                class_names=tuple(config.dataset.class_names),
+            )
         log.info(
             "prepare: %s (%s)", "already done, skipped" if prepared.already_prepared else "written", prepared.directory
         )

@@ -33,11 +33,14 @@ log = logging.getLogger("data_redundancy")
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
-    chosen = config.select
+    wanted = (config.select.method, config.select.fraction, config.select.seed)
     keep_lists = KeepLists(config, workdir)
-    keep = keep_lists.make(chosen.method, chosen.fraction, chosen.seed)
-    directory = workdir.selection(keep_lists.name(chosen.method, chosen.fraction, chosen.seed))
-    log.info("select: %s kept (%s)", f"{len(keep):,}", workdir.show(directory))
+    directory = workdir.show(workdir.selection(keep_lists.name(*wanted)))
+    if keep_lists.load(*wanted) is not None:
+        log.info("select: already done, skipped (%s)", directory)
+        return
+    keep = keep_lists.make(*wanted)
+    log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
 
 
 def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction: float, out: str) -> None:
