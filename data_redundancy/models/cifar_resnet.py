@@ -41,7 +41,7 @@ class CifarResNet(nn.Module):
     Attributes:
         num_classes: number of logits.
         blocks: residual blocks per stage (n).
-        width: multiplies every stage's channels.
+        width: multiplies every stage's channels; the first convolution has 16 always.
         dtype: dtype of activations and convolutions; parameters, batch statistics, embedding and logits are float32.
         axis_name: mapped axis over which BatchNorm's training statistics are averaged, or None for one device.
     """
@@ -72,7 +72,7 @@ class CifarResNet(nn.Module):
             dtype=self.dtype,
             axis_name=self.axis_name if train else None,
         )
-        x = _conv(STAGE_CHANNELS[0] * self.width, kernel=3, stride=1, dtype=self.dtype, name="stem")(images)
+        x = _conv(STAGE_CHANNELS[0], kernel=3, stride=1, dtype=self.dtype, name="stem")(images)
         for stage, channels in enumerate(STAGE_CHANNELS):
             for block in range(self.blocks):
                 x = PreActivationBlock(

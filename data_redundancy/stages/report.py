@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from data_redundancy import parallel
 from data_redundancy import workdir as workdirs
 from data_redundancy.errors import InputError
-from data_redundancy.stages import grid
+from data_redundancy.stages import common, grid
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.stages.trials import Trials
 from data_redundancy.workdir import Workdir
@@ -34,7 +34,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     results = _results(config, workdir)
     class_names = results[0]["class_names"]
     rows = evidence.summarise([_trial(result) for result in results], class_names, config.evidence.confidence)
-    title = f"{config.dataset.name}, {config.model.name}: trained at an equal number of {config.sweep.equal}"
+    title = f"{common.load_dataset(config).name}, {config.model.name}: trained at an equal number of {config.sweep.equal}"
     if parallel.is_main_process():
         with (
             workdirs.atomic_file(workdir.report / "results.csv") as path,
