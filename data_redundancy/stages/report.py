@@ -34,7 +34,8 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     results = _results(config, workdir)
     class_names = results[0]["class_names"]
     rows = evidence.summarise([_trial(result) for result in results], class_names, config.evidence.confidence)
-    title = f"{common.load_dataset(config).name}, {config.model.name}: trained at an equal number of {config.sweep.equal}"
+    dataset_name = common.load_dataset(config).name
+    title = f"{dataset_name}, {config.model.name}: trained at an equal number of {config.sweep.equal}"
     if parallel.is_main_process():
         with (
             workdirs.atomic_file(workdir.report / "results.csv") as path,
