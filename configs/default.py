@@ -67,14 +67,12 @@ def get_config() -> ConfigDict:
     config.select.seed = 0  # for methods that draw at random
 
     config.sweep = ConfigDict()
-    config.sweep.fractions = (0.1, 0.3, 0.5)
-    config.sweep.methods = ("agglomerative", "random")
-    config.sweep.seeds = (0, 1, 2)
-    config.sweep.equal = (
-        "steps"  # what trials have in common: steps, or epochs (then smaller selections take fewer steps)
-    )
+    config.sweep.fractions = (0.1, 0.3, 0.5)  # shares to remove, each in (0, 1)
+    config.sweep.methods = ("agglomerative", "random")  # how what is removed is chosen, see select.method
+    config.sweep.seeds = (0, 1, 2)  # one trial each, for every fraction and method and for the full set
+    config.sweep.equal = "steps"  # what trials share: steps, or epochs (fewer steps for smaller selections)
 
     config.evidence = ConfigDict()
     config.evidence.confidence = 0.95  # of the intervals
 
-    return config
+    return config.lock()  # a misspelt field in a config that builds on this one raises

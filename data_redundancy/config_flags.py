@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 from ml_collections import config_flags as ml_config_flags
 
 from data_redundancy.errors import InputError
@@ -31,13 +31,16 @@ def parse(argv: list[str], own_flags: dict[str, str]) -> tuple[ConfigDict | None
     Raises:
         InputError: for an unknown flag, config or field, or a value of the wrong type.
     """
-    argv = _config_first(argv)
+    argv, to_none = _config_first(argv), []
     values = flags.FlagValues()
     for name, text in own_flags.items():
         flags.DEFINE_string(name, None, text, flag_values=values)
     if argv and (match := _CONFIG.fullmatch(argv[0])):
         argv[0] = f"--config={config_path(match['value'] or '')}"
-        _check_fields(_load(argv[0]), argv[1:])
+        loaded = _load(argv[0])
+        _check_fields(loaded, argv[1:])
+        to_none = [arg for arg in argv if (match := _OVERRIDE.fullmatch(arg)) and _sets_none(loaded, match)]
+        argv = [arg for arg in argv if arg not in to_none]
     elif any(_OVERRIDE.fullmatch(arg) for arg in argv):
         raise InputError(f"--config: must be given with overrides; a file or one of {', '.join(shipped_configs())}")
     ml_config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=["", *argv])
@@ -48,6 +51,9 @@ def parse(argv: list[str], own_flags: dict[str, str]) -> tuple[ConfigDict | None
     except flags.Error as error:
         raise InputError(f"{str(error).rstrip('. ?')}?" if "Did you mean" in str(error) else str(error)) from None
     config = values.config
+    for arg in to_none:
+        section, name = _OVERRIDE.fullmatch(arg)["field"].split(".")
+        config[section][name] = None
     return _split_strings(config), {name: values[name].value for name in own_flags}, rest
 
 
@@ -106,6 +112,8 @@ def _check_fields(config: ConfigDict, argv: list[str]) -> None:
         match = _OVERRIDE.fullmatch(arg)
         if match and match["field"] not in known:
             close = difflib.get_close_matches(match["field"], known, n=3, cutoff=0.5)
+            if inside := [name for name in known if name.startswith(f"{match['field']}.")]:
+                raise InputError(f"{arg}: is a section; its fields are {', '.join(inside)}")
             hint = f"did you mean {' or '.join(close)}?" if close else f"fields are {', '.join(known)}"
             raise InputError(f"{arg}: no such field; {hint}")
 
@@ -116,6 +124,16 @@ def _fields(config: ConfigDict, prefix: str = "") -> list[str]:
         value = config[name]
         names += _fields(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else [f"{prefix}{name}"]
     return names
+
+
+def _sets_none(config: ConfigDict, override: re.Match) -> bool:
+    """Whether an override is =None, and of an optional field: those are placeholders, which ml-collections keeps apart.
+
+    It would take "None" for a text, and refuse it for a number.
+    """
+    section, _, name = override["field"].partition(".")
+    optional = isinstance(dict(config[section].items(preserve_field_references=True))[name], FieldReference)
+    return override["value"] == "None" and optional
 
 
 def _type_error(message: str, argv: list[str]) -> str:

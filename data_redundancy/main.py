@@ -4,9 +4,14 @@ import ast
 import errno
 import importlib
 import logging
+import math
 import os
 import pathlib
+import re
 import sys
+import threading
+
+import absl.logging
 
 from data_redundancy import stages
 from data_redundancy.errors import InputError
@@ -62,17 +67,18 @@ def _run(argv: list[str]) -> int:
 def _parse(argv):
     from data_redundancy import config_flags
 
+    from_arrays = any(re.match("--?embeddings(=|$)", arg) for arg in argv)
+    if from_arrays and not any(re.match("--?config(=|$)", arg) for arg in argv):
+        argv = ["--config=default", *argv]
     return config_flags.parse(argv, FLAGS)
 
 
 def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
-    from data_redundancy import config_flags
 
     array_flags = [name for name in ("embeddings", "labels", "fraction", "out") if given[name] is not None]
     if array_flags and stage != "select":
         raise InputError(f"--{array_flags[0]}: only the stage 'select' takes it")
     if array_flags:
-        config = config if config is not None else config_flags.parse(["--config=default"], {})[0]
         _select_from_arrays(config, given)
         return
     for name, value in (("config", config), ("workdir", given["workdir"])):
@@ -84,21 +90,18 @@ def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
 
     check.check(config)
     directory = workdir.Workdir(given["workdir"])
-    if parallel.is_main_process():
-        with workdir.atomic_file(directory.config) as path:
-            path.write_text(config.to_json(indent=2) + "\n")
     for name in stages.ORDER if stage == "run" else [stage]:
         importlib.import_module(f"data_redundancy.stages.{name}").run(config, directory)
+        # After the stage: what an input error stopped has written nothing.
+        if parallel.is_main_process():
+            workdir.write_if_changed(directory.config, (config.to_json(indent=2) + "\n").encode())
 
 
 def _select_from_arrays(config, given: dict[str, str | None]) -> None:
     missing = [name for name in ("embeddings", "labels", "fraction", "out") if given[name] is None]
     if missing:
         raise InputError(f"--{missing[0]}: must be given with --embeddings, --labels, --fraction and --out")
-    try:
-        fraction = float(given["fraction"])
-    except ValueError:
-        raise InputError(f"--fraction={given['fraction']}: must be a number at least 0 and less than 1") from None
+    fraction = _fraction(given["fraction"])
     from data_redundancy.stages import check, select
 
     check.check(config)
@@ -107,14 +110,32 @@ def _select_from_arrays(config, given: dict[str, str | None]) -> None:
     )
 
 
+def _fraction(text: str) -> float:
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = math.nan
+    if not 0 <= fraction < 1:
+        raise InputError(f"--fraction={text}: must be a number at least 0 and less than 1")
+    return fraction
+
+
 def _set_up_environment() -> None:
     """Plain log lines on stderr; quiet libraries."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    # What libraries log as an error they also raise; TensorStore's threads report it once more through the hook.
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    sys.excepthook = _main_thread_excepthook
     log = logging.getLogger("data_redundancy")
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers[:] = [_Handler()]
+
+
+def _main_thread_excepthook(*raised) -> None:
+    if threading.current_thread() is threading.main_thread():
+        sys.__excepthook__(*raised)
 
 
 class _Handler(logging.Handler):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -77,18 +78,19 @@ def atomic_directory(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Every file is synced first. On several processes all get the same directory; the main one creates and renames it.
     """
     partial = path.with_name(path.name + ".partial")
-    if parallel.is_main_process():
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    parallel.barrier(f"created {partial}")
     try:
-        yield partial
-        parallel.barrier(f"wrote {partial}")
-        if parallel.is_main_process():
-            for file in sorted(partial.rglob("*")):
-                _sync(file)
-            _sync(partial)
-            _replace_directory(partial, path)
+        with writing(path):
+            if parallel.is_main_process():
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+            parallel.barrier(f"created {partial}")
+            yield partial
+            parallel.barrier(f"wrote {partial}")
+            if parallel.is_main_process():
+                for file in sorted(partial.rglob("*")):
+                    _sync(file)
+                _sync(partial)
+                _replace_directory(partial, path)
     except BaseException:
         if parallel.is_main_process():
             shutil.rmtree(partial, ignore_errors=True)
@@ -99,16 +101,44 @@ def atomic_directory(path: pathlib.Path) -> Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def atomic_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a temporary file name whose file becomes `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The ending is kept: some writers go by it.
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)
+            _sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns what the system says when `path` cannot be written, or not in full, into an InputError.
+
+    Raises:
+        InputError: naming the path and the reason.
+    """
     try:
-        yield partial
-        _sync(partial)
-        os.replace(partial, path)
-        _sync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        # TensorStore, and Orbax which writes through it, raise the system's errors as other types.
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None and not isinstance(error, OSError):
+            raise
+        reason = os.strerror(int(code[1])) if code else getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be written ({reason}); what was there before is unchanged") from error
+
+
+def write_if_changed(path: pathlib.Path, content: bytes) -> bool:
+    """Writes a file atomically unless that is what it holds; returns whether it did."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    with atomic_file(path) as partial:
+        partial.write_bytes(content)
+    return True
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

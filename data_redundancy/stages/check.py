@@ -1,5 +1,6 @@
 """What the fields of a config may be; checked before any stage starts."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,7 @@ def _each(rule: _Rule) -> _Rule:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _POSITIVE: _Rule = (lambda value: _is_number(value) and value > 0, "greater than 0")

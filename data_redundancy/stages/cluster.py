@@ -34,6 +34,8 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     fingerprint = fingerprints.dendrograms(config)
     started = common.is_done(workdir.dendrograms, fingerprint)
     todo = [c for c in classes if not artifacts.dendrogram_path(workdir.dendrograms, c).exists()]
+    # Every process has looked at what there is before one adds to it, and all is there when the first goes on.
+    parallel.barrier("looked at the dendrograms")
     if started and not todo:
         log.info("cluster: already done, skipped (%s)", workdir.show(workdir.dendrograms))
         return
@@ -47,4 +49,5 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
             if parallel.is_main_process():
                 artifacts.write_dendrogram(workdir.dendrograms, label, members=tree.members, linkage=tree.linkage)
             bar.update(done)
+    parallel.barrier("wrote the dendrograms")
     log.info("cluster: %d classes, the largest of %s", len(classes), f"{max(map(len, classes.values())):,}")

@@ -61,9 +61,8 @@ def _load_dataset(name, version, data_dir, train_split, test_split, class_names)
             class_names=class_names,
         )
     log.info(
-        "data set %s %s: %s training and %s test images of %s, %d classes",
-        dataset.name,
-        dataset.version,
+        "data set %s: %s training and %s test images of %s, %d classes",
+        f"{dataset.name} {dataset.version}".strip(),
         f"{len(dataset.train.labels):,}",
         f"{len(dataset.test.labels):,}",
         "x".join(map(str, dataset.train.images.shape[1:])),

@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import training
+from data_redundancy.errors import InputError
 from data_redundancy.stages import common
 
 SEEDED_METHODS = ("random",)
@@ -30,6 +31,9 @@ def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
     """Steps of training and of warm-up on `num_kept` examples.
 
     They are those of the full set, or their share where the config compares at an equal number of epochs.
+
+    Raises:
+        InputError: if the warm-up takes all of the training.
     """
     train, num_full = config.train, len(common.load_dataset(config).train.labels)
     full = [
@@ -39,10 +43,14 @@ def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
             (train.warmup_steps, train.warmup_epochs, "train.warmup_"),
         )
     ]
-    if config.sweep.equal == "steps":
-        return full[0], full[1]
-    share = num_kept / num_full
-    return max(1, round(full[0] * share)), round(full[1] * share)
+    share = num_kept / num_full if config.sweep.equal == "epochs" else 1
+    num_steps, num_warmup_steps = max(1, round(full[0] * share)), round(full[1] * share)
+    if num_warmup_steps >= num_steps:
+        raise InputError(
+            f"--config.train.warmup_steps or .warmup_epochs: {num_warmup_steps} steps of warm-up, but training on "
+            f"{num_kept} images has only {num_steps} steps; allowed: fewer than that"
+        )
+    return num_steps, num_warmup_steps
 
 
 def trial(config: ConfigDict, keep: np.ndarray, seed: int) -> dict[str, Any]:

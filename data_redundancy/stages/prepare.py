@@ -7,8 +7,8 @@ Writes:
   the TFDS data set dataset.name, version dataset.version (1.0.0 if not set), in dataset.data_dir (TFDS's own default
   if not set). Without a test split in the source, a fixed share of every class becomes one.
 Takes:
-  dataset.name .version .data_dir .class_names, prepare.source .test_fraction .seed. Without prepare.source it only
-  checks that the data set can be read.
+  dataset.name .version .data_dir .class_names, prepare.source .test_fraction .seed. Without prepare.source, or where
+  dataset.name is an .npz, which is read as it is, it only checks that the data set can be read.
 Example:
   data-redundancy prepare --config=cifar10 --workdir=runs/cifar10 --config.prepare.source=cifar10.npz
 """
@@ -17,6 +17,7 @@ import logging
 
 from ml_collections import ConfigDict
 
+from data_redundancy import parallel
 from data_redundancy.stages import common
 from data_redundancy.workdir import Workdir
 
@@ -29,20 +30,28 @@ _FIELDS = {**common.DATASET_FIELDS, **{name: f"prepare.{name}" for name in ("sou
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
-    if config.prepare.source is not None:
-        from data_redundancy.data import tfds_writer
-
-        with common.arguments_named(_FIELDS):
-            prepared = tfds_writer.prepare(
-                config.prepare.source,
-                name=config.dataset.name,
-                version=config.dataset.version or DEFAULT_VERSION,
-                data_dir=config.dataset.data_dir,
-                test_fraction=config.prepare.test_fraction,
-                seed=config.prepare.seed,
-                class_names=tuple(config.dataset.class_names),
-            )
-        log.info(
-            "prepare: %s (%s)", "already done, skipped" if prepared.already_prepared else "written", prepared.directory
-        )
+    if config.dataset.name.endswith(".npz"):
+        log.info("prepare: %s is read as it is, nothing to do", config.dataset.name)
+    elif config.prepare.source is not None:
+        if parallel.is_main_process():
+            _prepare(config)
+        parallel.barrier("prepared the data set")
     common.load_dataset(config)
+
+
+def _prepare(config: ConfigDict) -> None:
+    from data_redundancy.data import tfds_writer
+
+    with common.arguments_named(_FIELDS):
+        prepared = tfds_writer.prepare(
+            config.prepare.source,
+            name=config.dataset.name,
+            version=config.dataset.version or DEFAULT_VERSION,
+            data_dir=config.dataset.data_dir,
+            test_fraction=config.prepare.test_fraction,
+            seed=config.prepare.seed,
+            class_names=tuple(config.dataset.class_names),
+        )
+    log.info(
+        "prepare: %s (%s)", "already done, skipped" if prepared.already_prepared else "written", prepared.directory
+    )

@@ -10,6 +10,7 @@ Example:
   data-redundancy report --config=digits --workdir=runs/digits
 """
 
+import io
 import logging
 
 import numpy as np
@@ -37,17 +38,15 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     dataset_name = common.load_dataset(config).name
     title = f"{dataset_name}, {config.model.name}: trained at an equal number of {config.sweep.equal}"
     if parallel.is_main_process():
-        with (
-            workdirs.atomic_file(workdir.report / "results.csv") as path,
-            path.open("w", newline="", encoding="utf-8") as file,
-        ):
-            evidence.write_csv(rows, file)
-        with workdirs.atomic_file(workdir.report / "results.md") as path:
-            path.write_text(evidence.format_markdown(rows) + "\n", encoding="utf-8")
-        with workdirs.atomic_file(workdir.report / "accuracy.png") as path:
-            evidence.accuracy_plot(rows, title).savefig(path, dpi=150)
+        contents = {
+            "results.csv": _csv(rows),
+            "results.md": (evidence.format_markdown(rows) + "\n").encode(),
+            "accuracy.png": _png(evidence.accuracy_plot(rows, title)),
+        }
+        for name, content in contents.items():
+            workdirs.write_if_changed(workdir.report / name, content)
         print(f"\n{title}\n\n{evidence.format_table(rows)}\n")
-        for name in ("results.csv", "results.md", "accuracy.png"):
+        for name in contents:
             print(workdir.show(workdir.report / name))
 
 
@@ -63,6 +62,20 @@ def _results(config: ConfigDict, workdir: Workdir) -> list[dict]:
     if len(results) < wanted:
         log.warning("report: %d of %d trials are not finished and left out", wanted - len(results), wanted)
     return results
+
+
+def _csv(rows) -> bytes:
+    from data_redundancy import evidence
+
+    text = io.StringIO(newline="")
+    evidence.write_csv(rows, text)
+    return text.getvalue().encode()
+
+
+def _png(figure) -> bytes:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
+    return image.getvalue()
 
 
 def _trial(result: dict):

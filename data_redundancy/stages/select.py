@@ -7,8 +7,8 @@ Writes:
   index, tfds_id, label, class_name, cluster, kept, representative, distance; manifest.json.
 Takes:
   select.method (agglomerative, random), select.fraction, select.allocation (per_class, global), select.seed;
-  or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers, --fraction, --out=DIR, with cluster.linkage and
-  select.* from the config as usual.
+  or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers, --fraction, --out=DIR, with cluster.linkage,
+  select.method, .allocation and .seed from --config (the default one if none is given).
 Example:
   data-redundancy select --config=digits --workdir=runs/digits --config.select.fraction=0.3
   data-redundancy select --embeddings=e.npy --labels=l.npy --fraction=0.1 --out=kept

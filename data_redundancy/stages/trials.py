@@ -60,9 +60,12 @@ class Trials:
         if result is not None:
             return result
         directory = self._workdir.trial(plan.selection, plan.seed)
+        # First what may still be refused: a manifest without a run would stand in the way of the corrected command.
+        trainer, run = self.trainer, self._run(plan)
         if parallel.is_main_process():
             workdir.write_json(directory / "manifest.json", {"fingerprint": self._fingerprint(plan)})
-        measured = self.trainer.train(self._run(plan), parameter_overview=parameter_overview)
+        with workdir.writing(directory):
+            measured = trainer.train(run, parameter_overview=parameter_overview)
         result = {
             "selection": plan.selection,
             "method": plan.method,

@@ -1,5 +1,6 @@
 """Training runs: one trainer compiles once and trains any number of keep lists and seeds."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -147,7 +148,10 @@ class Trainer:
         step = int(state.step)
         sums = metrics.Sums()
         writer = metrics.MetricWriter(run.directory, resume_step=step) if parallel.is_main_process() else None
-        with metrics.progress(run.name, total=run.num_steps, unit="step", initial=step) as bar:
+        with (
+            contextlib.closing(writer) if writer else contextlib.nullcontext(),
+            metrics.progress(run.name, total=run.num_steps, unit="step", initial=step) as bar,
+        ):
             while step < run.num_steps:
                 # Calls end at multiples of steps_per_call: resumed or not, the same compiled programs run.
                 stop = min(run.num_steps, step - step % settings.steps_per_call + settings.steps_per_call)
@@ -172,8 +176,6 @@ class Trainer:
                     checkpoints.save(state)
                 bar.update(stop, scalars)
                 step = stop
-        if writer:
-            writer.close()
         return state
 
 
