@@ -1,0 +1,91 @@
+"""Runs the command line as a user does: in a process of its own; or here, where a process shows nothing more."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from data_redundancy import main
+
+TINY = (
+    "--config=digits",
+    "--config.train.steps=8",
+    "--config.train.warmup_steps=2",
+    "--config.train.batch_size=32",
+    "--config.train.checkpoint_every_steps=4",
+    "--config.train.log_every_steps=2",
+    "--config.embed.batch_size=64",
+    "--config.sweep.fractions=(0.2,)",
+    "--config.sweep.seeds=(0,1)",
+)
+"""A whole job in seconds: a ResNet-8, eight steps, six trials."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    # As on a user's machine: no warnings turned into errors, nothing from the settings of the tests.
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
+def popen(command, *, cwd, devices: int = 1, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=environment(devices),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def run_process(*arguments, cwd, devices: int = 1, code: str | None = None, **options) -> Done:
+    """`python -m data_redundancy.main ARGUMENTS`, or `python -c CODE ARGUMENTS`."""
+    start = ["-m", "data_redundancy.main"] if code is None else ["-c", code]
+    process = popen([*start, *arguments], cwd=cwd, devices=devices, **options)
+    out, err = process.communicate(timeout=300)
+    return Done(process.returncode, out, err)
+
+
+def run_here(capfd, *arguments) -> Done:
+    capfd.readouterr()
+    code = main.main([str(argument) for argument in arguments])
+    return Done(code, *capfd.readouterr())
+
+
+def write_digits(path: pathlib.Path, num_train: int = 200, num_test: int = 60, **replaced) -> pathlib.Path:
+    """Writes some digits as an .npz; `replaced` arrays are taken instead, None leaves one out."""
+    digits = load_digits()
+    images, labels = (digits.images * (255 / 16)).astype(np.uint8), digits.target
+    stop = num_train + num_test
+    arrays = {
+        "image_train": images[:num_train],
+        "label_train": labels[:num_train],
+        "image_test": images[num_train:stop],
+        "label_test": labels[num_train:stop],
+        **replaced,
+    }
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+def error_line(done: Done) -> str:
+    """The one line of an error; fails if there is anything beside it."""
+    assert done.code == 2, done
+    assert done.out == ""
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.startswith("data-redundancy: "), done.err
+    return done.err.removeprefix("data-redundancy: ").strip()

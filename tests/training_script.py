@@ -1,0 +1,181 @@
+"""Training on digits; `test_training` imports it, and runs it in processes with other numbers of devices or that die.
+
+python training_script.py devices DIRECTORY
+python training_script.py resume DIRECTORY STEPS_PER_CALL [KIND:STEP]
+
+Runs and their outcomes (.npz) go into DIRECTORY. `resume` goes on with the run "cut" and then makes the run
+"uninterrupted". With KIND:STEP the process kills itself on its way: for `step`, as the call that begins at STEP is
+prepared; for `save`, as the checkpoint of STEP is about to take its place; for `line`, when half the line of STEP has
+been written.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import signal
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_redundancy import metrics, models, parallel, training
+from data_redundancy.training import trainer as trainer_module
+
+SETTINGS = {
+    "batch_size": 64,
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "label_smoothing": 0.0,
+    "pad": 1,
+    "flip": False,
+    "cutout": 0,
+    "steps_per_call": 1,
+    "log_every_steps": 3,
+    "checkpoint_every_steps": 4,
+    "keep_checkpoints": 2,
+    "eval_batch_size": 64,
+}
+NUM_STEPS = 11
+# A rate at which rounding errors do not grow over these few steps, while the losses already move.
+DEVICES_SETTINGS = {"learning_rate": 0.02, "log_every_steps": 1}
+
+
+class TinyNet(nn.Module):
+    """What a model needs to be, and quick to compile."""
+
+    num_classes: int = 10
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = parallel.AXIS
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = nn.Conv(8, (3, 3), strides=(2, 2), use_bias=False, dtype=self.dtype, name="stem")(images)
+        axis_name = self.axis_name if train else None
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype, axis_name=axis_name)(x)
+        embedding = nn.relu(x).astype(jnp.float32).reshape(len(x), -1)
+        return nn.Dense(self.num_classes, name="head")(embedding), embedding
+
+
+@functools.cache
+def digits():
+    """Images [1797, 8, 8, 1] uint8 and labels [1797] int32; the first 1,400 are for training.
+
+    Scikit-learn's file is read without scikit-learn, which a new process would take seconds to import.
+    """
+    folder = pathlib.Path(importlib.util.find_spec("sklearn").origin).parent
+    rows = np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return (rows[:, :64].reshape(-1, 8, 8, 1) * 15).astype(np.uint8), rows[:, 64].astype(np.int32)
+
+
+def make_trainer(model, **settings):
+    images, labels = digits()
+    return training.Trainer(
+        model,
+        training.TrainSettings(**{**SETTINGS, **settings}),
+        num_classes=10,
+        train_images=images[:1400],
+        train_labels=labels[:1400],
+        test_images=images[1400:],
+        test_labels=labels[1400:],
+    )
+
+
+def resnet8(axis_name=parallel.AXIS):
+    return models.create("resnet8", num_classes=10, dtype=jnp.float32, axis_name=axis_name)
+
+
+def make_run(directory, *, seed=3, num_steps=NUM_STEPS, warmup_steps=2, keep=None):
+    keep = np.arange(0, 1400, 2) if keep is None else keep
+    return training.Run(
+        name="test", directory=directory, keep=keep, seed=seed, num_steps=num_steps, warmup_steps=warmup_steps
+    )
+
+
+def flatten(state):
+    """Every array of a state by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def read_metrics(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def train_and_embed(directory, axis_name=parallel.AXIS):
+    """Everything that must not depend on the number of devices, by name."""
+    trainer = make_trainer(resnet8(axis_name), **DEVICES_SETTINGS)
+    run = make_run(directory, num_steps=12)
+    result = trainer.train(run)
+    state = trainer.restore(run)
+    blocks = training.embed(
+        resnet8(), parallel.replicate(state.variables), trainer.train_data, batch_size=256, chunk_rows=100
+    )
+    return {
+        "devices": np.asarray(jax.device_count()),
+        "loss": np.array([line["loss"] for line in read_metrics(directory)]),
+        "accuracy": np.array([line["accuracy"] for line in read_metrics(directory)]),
+        "test_loss": np.asarray(result["loss"]),
+        "class_accuracy": result["class_accuracy"],
+        "embedding": np.concatenate([rows for _, rows in blocks]),
+        **flatten(state),
+    }
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_step(step):
+    def deadly(*args, first_step, **kwargs):
+        if first_step >= step:
+            die()
+        return train_batches(*args, first_step=first_step, **kwargs)
+
+    train_batches, trainer_module.train_batches = trainer_module.train_batches, deadly
+
+
+def die_at_save(step):
+    def hook(event, args):
+        if event == "os.rename":
+            source, target = pathlib.Path(os.fsdecode(args[0])), pathlib.Path(os.fsdecode(args[1]))
+            if target.name == str(step) and target.parent.name == "checkpoints" and source != target:
+                die()
+
+    sys.addaudithook(hook)
+
+
+def die_at_line(step):
+    def deadly(self, at, scalars):
+        if at >= step:
+            self._file.write(json.dumps({"step": at, **scalars})[:21])
+            self._file.flush()
+            die()
+        write(self, at, scalars)
+
+    write, metrics.MetricWriter.write = metrics.MetricWriter.write, deadly
+
+
+def main(mode, directory, *arguments):
+    sys.modules["tensorflow"] = None  # takes seconds to import
+    directory = pathlib.Path(directory)
+    if mode == "devices":
+        np.savez(directory / "outcome.npz", **train_and_embed(directory))
+        return
+    steps_per_call, *deadly = arguments
+    for spec in deadly:
+        kind, step = spec.split(":")
+        {"step": die_at_step, "save": die_at_save, "line": die_at_line}[kind](int(step))
+    trainer = make_trainer(TinyNet(), steps_per_call=int(steps_per_call))
+    for name in ("cut", "uninterrupted"):
+        run = make_run(directory / name)
+        trainer.train(run)
+        np.savez(directory / f"{name}.npz", **flatten(trainer.restore(run)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
