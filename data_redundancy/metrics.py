@@ -74,8 +74,8 @@ class Progress:
         self._shown: dict[str, str] = {}
         self._start = self._last_line = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit, dynamic_ncols=True, leave=False)
+        if _stderr_is_terminal():
+            self._bar = tqdm(total=total, initial=initial, desc=label, unit=f" {unit}", dynamic_ncols=True, leave=False)
 
     def update(self, done: int, numbers: dict[str, float] | None = None) -> None:
         """Says that `done` of the total are done; the newest `numbers` are shown beside it."""
@@ -92,7 +92,7 @@ class Progress:
         self._last_line = now
         rate = (done - self._initial) / max(now - self._start, 1e-9)
         left = tqdm.format_interval((self._total - done) / rate) if rate > 0 else "?"
-        parts = [f"{self._label}: {done}/{self._total} {self._unit}s", f"{rate:.3g} {self._unit}s/s", f"{left} left"]
+        parts = [f"{self._label}: {done}/{self._total} {self._unit}", f"{rate:.3g} {self._unit}/s", f"{left} left"]
         log.info(", ".join(parts + [f"{name} {value}" for name, value in self._shown.items()]))
 
     def close(self) -> None:
@@ -109,6 +109,11 @@ def progress(label: str, *, total: int, unit: str, initial: int = 0):
         yield bar
     finally:
         bar.close()
+
+
+def _stderr_is_terminal() -> bool:
+    """Whether there is a terminal to draw on: some containers give one without a size, where a bar shows nothing."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def log_parameter_overview(params: Any) -> None:

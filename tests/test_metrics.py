@@ -134,7 +134,7 @@ def test_tensorboard_reads_the_scalars_back(tmp_path):
 
 def test_no_lines_for_what_is_done_in_seconds(caplog, clock):
     caplog.set_level(logging.INFO, "data_redundancy")
-    with metrics.progress("train", total=10, unit="step") as bar:
+    with metrics.progress("train", total=10, unit="steps") as bar:
         for done in range(1, 11):
             clock.now += 0.9
             bar.update(done, {"loss": 1.0})
@@ -143,7 +143,7 @@ def test_no_lines_for_what_is_done_in_seconds(caplog, clock):
 
 def test_lines_every_few_seconds_and_at_the_end(caplog, clock):
     caplog.set_level(logging.INFO, "data_redundancy")
-    with metrics.progress("full seed 3", total=100, unit="step", initial=20) as bar:
+    with metrics.progress("full seed 3", total=100, unit="steps", initial=20) as bar:
         for done in range(21, 101):
             clock.now += 1
             bar.update(done, {"loss": 1 / 3} if done % 2 else None)
@@ -155,7 +155,7 @@ def test_lines_every_few_seconds_and_at_the_end(caplog, clock):
 
 def test_the_last_line_comes_whenever_it_comes(caplog, clock):
     caplog.set_level(logging.INFO, "data_redundancy")
-    bar = metrics.Progress("embed", total=4, unit="image")
+    bar = metrics.Progress("embed", total=4, unit="images")
     for seconds in (11, 1, 1, 1):
         clock.now += seconds
         bar.update([11, 12, 13, 14].index(int(clock.now - 1000)) + 1)
@@ -165,7 +165,7 @@ def test_the_last_line_comes_whenever_it_comes(caplog, clock):
 
 def test_nothing_done_is_no_rate(caplog, clock):
     caplog.set_level(logging.INFO, "data_redundancy")
-    bar = metrics.Progress("train", total=4, unit="step")
+    bar = metrics.Progress("train", total=4, unit="steps")
     clock.now += 60
     bar.update(0)
     assert caplog.messages == ["train: 0/4 steps, 0 steps/s, ? left"]
@@ -174,7 +174,7 @@ def test_nothing_done_is_no_rate(caplog, clock):
 BAR_SCRIPT = """
 import time
 from data_redundancy import metrics
-with metrics.progress("train", total=3, unit="step") as bar:
+with metrics.progress("train", total=3, unit="steps") as bar:
     for done in (1, 2, 3):
         time.sleep(0.15)
         bar.update(done, {"loss": 0.5 / done})

@@ -43,7 +43,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         workdirs.write_json(
             workdir.dendrograms / artifacts.MANIFEST, {"classes": list(classes), "fingerprint": fingerprint}
         )
-    with metrics.progress("cluster", total=len(todo), unit="class") as bar:
+    with metrics.progress("cluster", total=len(todo), unit="classes") as bar:
         for done, label in enumerate(todo, 1):
             tree = cluster_class(embeddings, classes[label], config.cluster.linkage)
             if parallel.is_main_process():

@@ -46,7 +46,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         artifacts.write_embeddings(
             workdir.embeddings, labels, num_dimensions=num_dimensions, fingerprint=fingerprint
         ) as store,
-        metrics.progress("embed", total=len(labels), unit="image") as bar,
+        metrics.progress("embed", total=len(labels), unit="images") as bar,
     ):
         for first, rows in training.embed(
             model,

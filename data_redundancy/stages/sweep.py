@@ -32,7 +32,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     todo = [plan for plan in plans if trials.result(plan) is None]
     if len(todo) < len(plans):
         log.info("sweep: %d of %d trials already done, skipped", len(plans) - len(todo), len(plans))
-    with metrics.progress("sweep", total=len(plans), unit="trial", initial=len(plans) - len(todo)) as bar:
+    with metrics.progress("sweep", total=len(plans), unit="trials", initial=len(plans) - len(todo)) as bar:
         for done, plan in enumerate(todo, len(plans) - len(todo) + 1):
             result = trials.run(plan)
             log.info(

@@ -150,7 +150,7 @@ class Trainer:
         writer = metrics.MetricWriter(run.directory, resume_step=step) if parallel.is_main_process() else None
         with (
             contextlib.closing(writer) if writer else contextlib.nullcontext(),
-            metrics.progress(run.name, total=run.num_steps, unit="step", initial=step) as bar,
+            metrics.progress(run.name, total=run.num_steps, unit="steps", initial=step) as bar,
         ):
             while step < run.num_steps:
                 # Calls end at multiples of steps_per_call: resumed or not, the same compiled programs run.
