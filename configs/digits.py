@@ -13,10 +13,11 @@ def get_config() -> ConfigDict:
     config.dataset.name = "digits"
     config.prepare.source = "digits"
     config.model.name = "resnet8"
-    config.train.epochs = 15.0
+    config.train.epochs = 12.0
     config.train.warmup_epochs = 2.0
     config.train.pad = 1
     config.train.flip = False  # a mirrored digit is another sign
     config.train.log_every_steps = 20
-    config.sweep.seeds = (0, 1, 2)
+    config.sweep.fractions = (0.1, 0.5, 0.8)
+    config.sweep.seeds = (0, 1, 2, 3, 4)
     return config
