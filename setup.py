@@ -42,9 +42,8 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=[*find_packages(include=["data_redundancy", "data_redundancy.*"]), "data_redundancy.configs"],
-    # The configs are files for users to copy, so they lie at the top; in a wheel they come along as a package.
-    package_dir={"data_redundancy.configs": "configs"},
+    # The configs lie at the top, for users to copy; the link data_redundancy/configs makes them part of the package too.
+    packages=find_packages(include=["data_redundancy", "data_redundancy.*"]),
     package_data={"data_redundancy": ["py.typed"]},
     install_requires=REQUIRES,
     extras_require={

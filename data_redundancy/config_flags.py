@@ -78,10 +78,7 @@ def config_path(value: str) -> str:
 
 def _shipped_directory() -> pathlib.Path:
     """Configs are found as files: the package never imports them, they import each other."""
-    spec = importlib.util.find_spec("data_redundancy.configs")
-    if spec is None:
-        raise InputError("data_redundancy is not installed, so its configs are not found: run 'make install' first")
-    return pathlib.Path(spec.origin).parent
+    return pathlib.Path(importlib.util.find_spec("data_redundancy.configs").origin).parent
 
 
 def _config_first(argv: list[str]) -> list[str]:
