@@ -42,7 +42,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    # The configs lie at the top, for users to copy; the link data_redundancy/configs makes them part of the package too.
+    # The configs lie at the top, for users to copy; the link data_redundancy/configs makes them part of the package.
     packages=find_packages(include=["data_redundancy", "data_redundancy.*"]),
     package_data={"data_redundancy": ["py.typed"]},
     install_requires=REQUIRES,

@@ -9,8 +9,9 @@ Seen so far is a short run only, with --config.model.name=resnet8 --config.train
 with all images, 70.1% and 70.6% without 30% of them (agglomerative, random), 42 minutes on two busy CPU cores.
 """
 
-from data_redundancy.configs import default
 from ml_collections import ConfigDict
+
+from data_redundancy.configs import default
 
 
 def get_config() -> ConfigDict:

@@ -5,8 +5,9 @@ Prepared with `tfds build cifar100`:
     data-redundancy run --config=cifar100 --workdir=runs/cifar100
 """
 
-from data_redundancy.configs import default
 from ml_collections import ConfigDict
+
+from data_redundancy.configs import default
 
 
 def get_config() -> ConfigDict:

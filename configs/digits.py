@@ -3,8 +3,9 @@
 data-redundancy run --config=digits --workdir=runs/digits
 """
 
-from data_redundancy.configs import default
 from ml_collections import ConfigDict
+
+from data_redundancy.configs import default
 
 
 def get_config() -> ConfigDict:

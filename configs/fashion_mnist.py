@@ -5,8 +5,9 @@ Prepared with `tfds build fashion_mnist`, or from an .npz:
     data-redundancy run --config=fashion_mnist --workdir=runs/fashion_mnist --config.prepare.source=fashion_mnist.npz
 """
 
-from data_redundancy.configs import default
 from ml_collections import ConfigDict
+
+from data_redundancy.configs import default
 
 
 def get_config() -> ConfigDict:

@@ -8,8 +8,9 @@ References:
     Chrabaszcz, Loshchilov, Hutter (2017), "A Downsampled Variant of ImageNet as an Alternative to the CIFAR datasets".
 """
 
-from data_redundancy.configs import default
 from ml_collections import ConfigDict
+
+from data_redundancy.configs import default
 
 
 def get_config() -> ConfigDict:

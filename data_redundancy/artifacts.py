@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import data_redundancy
 from data_redundancy import parallel, workdir
 from data_redundancy.errors import InputError
 
@@ -18,6 +19,11 @@ CHUNK_BYTES = 4 * 2**20
 def chunk_rows(num_dimensions: int) -> int:
     """Rows per chunk of the embedding store."""
     return max(1, CHUNK_BYTES // (4 * num_dimensions))
+
+
+def manifest(fingerprint: Mapping[str, Any], **about: Any) -> dict[str, Any]:
+    """What an artifact is, what it was made from, and by which version of the code (recorded, not compared)."""
+    return {**about, "code_version": data_redundancy.__version__, "fingerprint": dict(fingerprint)}
 
 
 def read_manifest(directory: pathlib.Path) -> dict[str, Any] | None:
@@ -44,12 +50,8 @@ def write_embeddings(
         parallel.barrier("created the embedding store")
         yield _open_array(partial / "embedding")
         if parallel.is_main_process():
-            manifest = {
-                "num_examples": len(labels),
-                "num_dimensions": num_dimensions,
-                "fingerprint": dict(fingerprint),
-            }
-            workdir.write_json(partial / MANIFEST, manifest)
+            about = manifest(fingerprint, num_examples=len(labels), num_dimensions=num_dimensions)
+            workdir.write_json(partial / MANIFEST, about)
 
 
 def read_embeddings(directory: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
@@ -99,25 +101,25 @@ def write_selection(
     columns = {
         "index": pa.array(np.arange(len(labels)), pa.int64()),
         "tfds_id": pa.nulls(len(labels), pa.string()) if tfds_ids is None else pa.array(tfds_ids, pa.string()),
-        "label": pa.array(labels, pa.int32()),
+        "label": pa.array(labels, pa.int64()),
         "class_name": pa.array([class_names[c] for c in labels] if class_names else [None] * len(labels), pa.string()),
         "cluster": pa.array(selection.cluster, pa.int64(), mask=selection.cluster < 0),
         "kept": pa.array(selection.kept, pa.bool_()),
         "representative": pa.array(selection.representative, pa.int64(), mask=selection.representative < 0),
         "distance": pa.array(selection.distance, pa.float64(), mask=np.isnan(selection.distance)),
     }
-    manifest = {
-        "method": selection.method,
-        "prune_fraction": selection.prune_fraction,
-        "num_examples": selection.num_examples,
-        "num_kept": len(selection.keep),
-        "fingerprint": dict(fingerprint),
-    }
+    about = manifest(
+        fingerprint,
+        method=selection.method,
+        prune_fraction=selection.prune_fraction,
+        num_examples=selection.num_examples,
+        num_kept=len(selection.keep),
+    )
     with workdir.atomic_directory(directory) as partial:
         if parallel.is_main_process():
             np.save(partial / "keep.npy", selection.keep)
             pq.write_table(pa.table(columns), partial / "examples.parquet")
-            workdir.write_json(partial / MANIFEST, manifest)
+            workdir.write_json(partial / MANIFEST, about)
 
 
 def _create_array(path: pathlib.Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str):

@@ -98,7 +98,7 @@ def _load(config_argument: str) -> ConfigDict:
         values(["", config_argument])
         values.config.to_dict()
     except Exception as error:  # whatever a user's Python file may raise
-        last = str(error).strip().splitlines()[-1].strip()
+        last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise InputError(f"{config_argument}: cannot be loaded ({last})") from None
     return values.config
 

@@ -27,7 +27,7 @@ class Workdir:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".writable-{os.getpid()}"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # hosts that share the directory may have the same process ids
         except OSError as error:
             raise InputError(f"--workdir={root}: must be a directory that can be written ({error.strerror})") from None
 

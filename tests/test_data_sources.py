@@ -121,32 +121,48 @@ def test_canonical_order_is_the_order_of_the_source_over_shards(digits, data_dir
     assert (five_shards.version, one_shard.version) == ("1.0.0", "0.9.0")
 
 
-def test_fingerprint_tells_data_apart(npz_file, data_dir, tmp_path):
-    from_tfds = dataset.load("digits", data_dir=data_dir).fingerprint()
-    assert from_tfds == dataset.load("digits", data_dir=data_dir).fingerprint()
-    assert from_tfds | {"dataset.digest": ""} == {
+def test_fingerprint_names_the_data(data_dir):
+    fingerprint = dataset.load("digits", data_dir=data_dir).fingerprint()
+    assert fingerprint == dataset.load("digits", data_dir=data_dir).fingerprint()
+    digests = [fingerprint.pop(f"dataset.{split}_digest") for split in ("train", "test")]
+    assert [len(digest) for digest in digests] == [16, 16]
+    assert fingerprint == {
         "dataset.name": "digits",
         "dataset.version": "1.0.0",
+        "dataset.class_names": list("0123456789"),
         "dataset.train_split": "train",
         "dataset.test_split": "test",
         "dataset.num_train": 1438,
         "dataset.num_test": 359,
-        "dataset.digest": "",
     }
-    assert len(from_tfds["dataset.digest"]) == 16
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_fingerprint_tells_data_apart(tmp_path, split):
+    arrays = small_arrays()
     original = dataset.load(write_npz(tmp_path)).fingerprint()
     assert original["dataset.name"] == "small.npz"
-    assert dataset.load(npz_file).fingerprint()["dataset.digest"] != original["dataset.digest"]
-    changed_image = small_arrays()["image_test"].copy()
+    changed_image, changed_label = arrays[f"image_{split}"].copy(), arrays[f"label_{split}"].copy()
     changed_image[1, 1, 1] += 1
-    for change in (
-        {"image_test": changed_image},
-        {"label_train": np.array([0, 1, 2, 0, 2, 1])},
-        {"image_train": small_arrays()["image_train"].reshape(6, 4, 1), "image_test": np.zeros((2, 4, 1), np.uint8)},
-    ):
-        assert dataset.load(write_npz(tmp_path, **change)).fingerprint()["dataset.digest"] != original["dataset.digest"]
+    changed_label[0] = 1 - changed_label[0]
+    for change in ({f"image_{split}": changed_image}, {f"label_{split}": changed_label}):
+        fingerprint = dataset.load(write_npz(tmp_path, **change)).fingerprint()
+        differing = [name for name in original if fingerprint[name] != original[name]]
+        assert differing == [f"dataset.{split}_digest"]
     (tmp_path / "elsewhere").mkdir()
     assert dataset.load(write_npz(tmp_path / "elsewhere")).fingerprint() == original
+
+
+def test_fingerprint_tells_ids_and_shapes_apart():
+    images, labels = np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1), np.zeros(6, np.int32)
+    ids = np.array(list("abcdef"), object)
+    splits = [
+        dataset.Split("train", images, labels, None),
+        dataset.Split("train", images, labels, ids),
+        dataset.Split("train", images, labels, ids[::-1]),
+        dataset.Split("train", images.reshape(6, 4, 1, 1), labels, None),
+    ]
+    assert len({split.digest for split in splits}) == len(splits)
 
 
 def test_npz_needs_no_tensorflow(npz_file):

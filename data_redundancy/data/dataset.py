@@ -28,6 +28,15 @@ class Split:
     labels: np.ndarray
     tfds_ids: np.ndarray | None
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of a SHA-256 over ids, images and labels."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update("\n".join([] if self.tfds_ids is None else self.tfds_ids).encode())
+        digest.update(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i4"))
+        return digest.hexdigest()[:16]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
@@ -47,34 +56,23 @@ class Dataset:
     train: Split
     test: Split
 
-    @functools.cached_property
-    def _digest(self) -> str:
-        digest = hashlib.sha256()
-        for split in (self.train, self.test):
-            if split.tfds_ids is None:
-                digest.update(repr(split.images.shape).encode())
-                digest.update(np.ascontiguousarray(split.images))
-            else:
-                digest.update("\n".join(split.tfds_ids).encode())
-            digest.update(np.ascontiguousarray(split.labels, dtype="<i4"))
-        return digest.hexdigest()[:16]
-
     def fingerprint(self) -> dict[str, str | int]:
         """Says which data this is, for artifacts made from it.
 
         Returns:
-            `dataset.name .version .train_split .test_split`, the numbers of examples `dataset.num_train .num_test`, and
-            `dataset.digest`: the first 16 hexadecimal digits of a SHA-256 over the ids and labels of both splits, or
-            over the images and labels where there are no ids.
+            `dataset.name`, `.version`, `.class_names`, and of both splits the expression `.train_split`, the number of
+            examples `.num_train` and a digest of ids, images and labels `.train_digest` (`.test_split` and so on).
         """
         return {
             "dataset.name": self.name,
             "dataset.version": self.version,
+            "dataset.class_names": list(self.class_names),
             "dataset.train_split": self.train.name,
-            "dataset.test_split": self.test.name,
             "dataset.num_train": len(self.train.labels),
+            "dataset.train_digest": self.train.digest,
+            "dataset.test_split": self.test.name,
             "dataset.num_test": len(self.test.labels),
-            "dataset.digest": self._digest,
+            "dataset.test_digest": self.test.digest,
         }
 
 

@@ -59,7 +59,7 @@ class RawDataset:
     splits: dict[str, RawSplit]
 
     def digest(self) -> str:
-        """Returns a SHA-256 that tells this source and split from others; image files count by name and size."""
+        """Returns a SHA-256 that tells this source and split from others."""
         digest = hashlib.sha256(repr((self.class_names, self.image_shape)).encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {len(split.labels)}".encode())
@@ -68,7 +68,8 @@ class RawDataset:
             if isinstance(split.images, np.ndarray):
                 digest.update(np.ascontiguousarray(split.images))
             else:
-                digest.update("\n".join(str(path.stat().st_size) for path in split.images).encode())
+                for path in split.images:
+                    digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
 

@@ -42,7 +42,7 @@ def _is_number(value: Any) -> bool:
 _POSITIVE: _Rule = (lambda value: _is_number(value) and value > 0, "greater than 0")
 _FRACTION: _Rule = (lambda value: _is_number(value) and 0 <= value < 1, "at least 0 and less than 1")
 _OPEN_FRACTION: _Rule = (lambda value: _is_number(value) and 0 < value < 1, "greater than 0 and less than 1")
-_SEED: _Rule = (lambda value: isinstance(value, int) and 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
+_SEED: _Rule = (lambda value: type(value) is int and 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
 
 RULES: dict[str, _Rule] = {
     "prepare.test_fraction": _OPEN_FRACTION,

@@ -33,16 +33,16 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     classes = members_by_class(labels)
     fingerprint = fingerprints.dendrograms(config)
     started = common.is_done(workdir.dendrograms, fingerprint)
-    todo = [c for c in classes if not artifacts.dendrogram_path(workdir.dendrograms, c).exists()]
+    # Without a manifest, what is there is of unknown making.
+    todo = [c for c in classes if not (started and artifacts.dendrogram_path(workdir.dendrograms, c).exists())]
     # Every process has looked at what there is before one adds to it, and all is there when the first goes on.
     parallel.barrier("looked at the dendrograms")
     if started and not todo:
         log.info("cluster: already done, skipped (%s)", workdir.show(workdir.dendrograms))
         return
     if parallel.is_main_process():
-        workdirs.write_json(
-            workdir.dendrograms / artifacts.MANIFEST, {"classes": list(classes), "fingerprint": fingerprint}
-        )
+        manifest = artifacts.manifest(fingerprint, classes=list(classes))
+        workdirs.write_json(workdir.dendrograms / artifacts.MANIFEST, manifest)
     with metrics.progress("cluster", total=len(todo), unit="classes") as bar:
         for done, label in enumerate(todo, 1):
             tree = cluster_class(embeddings, classes[label], config.cluster.linkage)

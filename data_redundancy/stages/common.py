@@ -15,12 +15,22 @@ from data_redundancy.errors import InputError
 log = logging.getLogger("data_redundancy")
 
 
+DEFAULT_VERSION = "1.0.0"
+"""The version that `prepare` writes where the config names none."""
+
+
+def prepared_version(config: ConfigDict) -> str | None:
+    """The version to read: what `prepare` writes where there is something to prepare, else None for the highest."""
+    prepares = config.prepare.source is not None and not config.dataset.name.endswith(".npz")
+    return config.dataset.version or (DEFAULT_VERSION if prepares else None)
+
+
 def load_dataset(config: ConfigDict) -> data.Dataset:
     """The data set of a config; loaded once per process."""
     dataset = config.dataset
     return _load_dataset(
         dataset.name,
-        dataset.version,
+        prepared_version(config),
         dataset.data_dir,
         dataset.train_split,
         dataset.test_split,

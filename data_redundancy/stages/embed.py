@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, metrics, models, training
-from data_redundancy.errors import InputError
 from data_redundancy.stages import common, fingerprints
 from data_redundancy.stages.trials import Trials
 from data_redundancy.workdir import Workdir
@@ -28,14 +27,10 @@ log = logging.getLogger("data_redundancy")
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
     trials = Trials(config, workdir)
-    plan = trials.full(config.train.seed)
     fingerprint = fingerprints.embeddings(config)
     if common.is_done(workdir.embeddings, fingerprint):
         log.info("embed: already done, skipped (%s)", workdir.show(workdir.embeddings))
         return
-    if trials.result(plan) is None:
-        directory = workdir.trial(plan.selection, plan.seed)
-        raise InputError(f"{directory}: no finished training run; run the stage 'train' first")
     trainer, state = trials.restore_full()
     dataset = common.load_dataset(config)
     model = models.create(

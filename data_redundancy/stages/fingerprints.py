@@ -70,7 +70,8 @@ def trial(config: ConfigDict, keep: np.ndarray, seed: int) -> dict[str, Any]:
 
 def embeddings(config: ConfigDict) -> dict[str, Any]:
     """The embeddings, which come from the run on the full set with `train.seed`."""
-    return trial(config, np.arange(len(common.load_dataset(config).train.labels)), config.train.seed)
+    full = np.arange(len(common.load_dataset(config).train.labels))
+    return _without_test_split(trial(config, full, config.train.seed))
 
 
 def dendrograms(config: ConfigDict) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def dendrograms(config: ConfigDict) -> dict[str, Any]:
 
 def selection(config: ConfigDict, method: str, prune_fraction: float, seed: int) -> dict[str, Any]:
     """A selection; random ones depend on trees only where these decide how many go from each class."""
-    made_from = dendrograms(config) if needs_trees(config, method) else common.load_dataset(config).fingerprint()
+    made_from = dendrograms(config) if needs_trees(config, method) else _training_split(config)
     own = {
         "select.method": method,
         "select.fraction": prune_fraction,
@@ -92,3 +93,16 @@ def selection(config: ConfigDict, method: str, prune_fraction: float, seed: int)
 def needs_trees(config: ConfigDict, method: str) -> bool:
     """Whether a selection depends on the trees."""
     return method not in SEEDED_METHODS or config.select.allocation == "global"
+
+
+def _training_split(config: ConfigDict) -> dict[str, Any]:
+    return _without_test_split(common.load_dataset(config).fingerprint())
+
+
+def _without_test_split(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Only trials look at test images."""
+    return {
+        k: v
+        for k, v in fingerprint.items()
+        if k not in ("dataset.test_split", "dataset.num_test", "dataset.test_digest")
+    }

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, workdir
 from data_redundancy.clustering.classwise import Dendrogram, Dendrograms
+from data_redundancy.errors import InputError
 from data_redundancy.selection import Pool, select
 from data_redundancy.stages import common, fingerprints
 from data_redundancy.workdir import Workdir
@@ -68,9 +69,12 @@ class KeepLists:
     def _clustered(self) -> Pool:
         """The embeddings and their trees."""
         common.require(self._workdir.dendrograms, fingerprints.dendrograms(self._config), "cluster")
+        common.require(self._workdir.embeddings, fingerprints.embeddings(self._config), "embed")
         embeddings, labels = artifacts.read_embeddings(self._workdir.embeddings)
-        trees = {
-            label: Dendrogram(*artifacts.read_dendrogram(self._workdir.dendrograms, label))
-            for label in np.unique(labels).tolist()
-        }
+        directory, classes = self._workdir.dendrograms, np.unique(labels).tolist()
+        if missing := [c for c in classes if not artifacts.dendrogram_path(directory, c).exists()]:
+            raise InputError(
+                f"{directory}: {len(missing)} of {len(classes)} classes are missing; run the stage 'cluster' to its end"
+            )
+        trees = {label: Dendrogram(*artifacts.read_dendrogram(directory, label)) for label in classes}
         return Pool(labels, embeddings, Dendrograms(embeddings, labels, trees, self._config.cluster.linkage))

@@ -23,8 +23,6 @@ from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
-DEFAULT_VERSION = "1.0.0"
-
 _FIELDS = {**common.DATASET_FIELDS, **{name: f"prepare.{name}" for name in ("source", "test_fraction", "seed")}}
 
 
@@ -46,7 +44,7 @@ def _prepare(config: ConfigDict) -> None:
         prepared = tfds_writer.prepare(
             config.prepare.source,
             name=config.dataset.name,
-            version=config.dataset.version or DEFAULT_VERSION,
+            version=common.prepared_version(config),
             data_dir=config.dataset.data_dir,
             test_fraction=config.prepare.test_fraction,
             seed=config.prepare.seed,

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_redundancy import models, parallel, training, workdir
+from data_redundancy import artifacts, models, parallel, training, workdir
+from data_redundancy.errors import InputError
 from data_redundancy.stages import common, fingerprints
 from data_redundancy.workdir import Workdir
 
@@ -63,7 +64,7 @@ class Trials:
         # First what may still be refused: a manifest without a run would stand in the way of the corrected command.
         trainer, run = self.trainer, self._run(plan)
         if parallel.is_main_process():
-            workdir.write_json(directory / "manifest.json", {"fingerprint": self._fingerprint(plan)})
+            workdir.write_json(directory / "manifest.json", artifacts.manifest(self._fingerprint(plan)))
         with workdir.writing(directory):
             measured = trainer.train(run, parameter_overview=parameter_overview)
         result = {
@@ -82,8 +83,22 @@ class Trials:
         return result
 
     def restore_full(self) -> tuple[training.Trainer, Any]:
-        """The trainer and the state at the end of the full run with `train.seed`; None for one that never saved."""
-        return self.trainer, self.trainer.restore(self._run(self.full(self._config.train.seed)))
+        """The trainer and the state at the end of the full run with `train.seed`.
+
+        Raises:
+            InputError: if that run is not finished, or its last checkpoint is gone.
+        """
+        plan = self.full(self._config.train.seed)
+        run = self._run(plan)
+        if self.result(plan) is None:
+            raise InputError(f"{run.directory}: no finished training run; run the stage 'train' first")
+        state = self.trainer.restore(run)
+        if state is None or int(state.step) != run.num_steps:
+            raise InputError(
+                f"{run.directory}: no checkpoint of the last step, {run.num_steps}; remove the directory and run the "
+                "stage 'train' again"
+            )
+        return self.trainer, state
 
     @property
     def trainer(self) -> training.Trainer:

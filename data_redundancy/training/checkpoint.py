@@ -19,7 +19,7 @@ class Checkpoints:
     before.
     """
 
-    def __init__(self, directory: pathlib.Path, *, keep: int = 2):
+    def __init__(self, directory: pathlib.Path, *, keep: int):
         """Opens (and creates) `directory`, which must be absolute."""
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(directory, options=options)

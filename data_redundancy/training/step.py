@@ -125,7 +125,9 @@ def make_embed(model: nn.Module) -> Callable:
     """Builds the pmapped function of (variables, data, index [devices, b]) that embeds [devices, b, D] float32."""
 
     def embed(variables, data: DeviceData, index):
-        _, embedding = model.apply(variables, normalise(data.images[index], data.mean, data.std), train=False)
+        # By default GPUs multiply float32 as TF32 and TPUs as bfloat16.
+        with jax.default_matmul_precision("highest"):
+            _, embedding = model.apply(variables, normalise(data.images[index], data.mean, data.std), train=False)
         return embedding
 
     return parallel.pmap(embed, in_axes=(None, None, 0), out_axes=0)
