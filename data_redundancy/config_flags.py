@@ -38,6 +38,7 @@ def parse(argv: list[str], own_flags: dict[str, str]) -> tuple[ConfigDict | None
     if argv and (match := _CONFIG.fullmatch(argv[0])):
         argv[0] = f"--config={config_path(match['value'] or '')}"
         loaded = _load(argv[0])
+        _check_complete(loaded, argv[0])
         _check_fields(loaded, argv[1:])
         to_none = [arg for arg in argv if (match := _OVERRIDE.fullmatch(arg)) and _sets_none(loaded, match)]
         argv = [arg for arg in argv if arg not in to_none]
@@ -101,6 +102,16 @@ def _load(config_argument: str) -> ConfigDict:
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise InputError(f"{config_argument}: cannot be loaded ({last})") from None
     return values.config
+
+
+def _check_complete(config: ConfigDict, config_argument: str) -> None:
+    """Raises InputError unless a config has the fields of the shipped default, no more and no fewer."""
+    found, known = set(_fields(config)), set(_fields(_load(f"--config={config_path('default')}")))
+    for fields, fault in ((found - known, "is no field"), (known - found, "is missing")):
+        if fields:
+            raise InputError(
+                f"{config_argument}: {min(fields)} {fault}; configs start from data_redundancy.configs.default"
+            )
 
 
 def _check_fields(config: ConfigDict, argv: list[str]) -> None:

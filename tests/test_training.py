@@ -17,13 +17,13 @@ import pytest
 import training_script as script
 from jax.experimental.compilation_cache import compilation_cache
 
-from data_redundancy import parallel, training
+from data_redundancy import models, parallel, training
 from data_redundancy.errors import InputError
 from data_redundancy.training import trainer as trainer_module
 from data_redundancy.training.inference import evaluate, make_evaluator
 from data_redundancy.training.schedule import learning_rates
 from data_redundancy.training.state import make_initializer, sgd
-from data_redundancy.training.step import DeviceData, channel_statistics, make_evaluate, make_train_steps
+from data_redundancy.training.step import DeviceData, channel_statistics, make_embed, make_evaluate, make_train_steps
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -300,6 +300,18 @@ def test_processes_embed_a_share_each_in_equally_many_batches(num_examples):
 
 
 # Whole runs
+
+
+def test_embeddings_are_computed_in_full_float32():
+    """On accelerators the default precision of a float32 product is lower: a CPU cannot show it, the program can."""
+    model = models.create("resnet8", num_classes=10, dtype=jnp.float32)
+    images = jnp.zeros((4, 8, 8, 1), jnp.uint8)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images.astype(jnp.float32), train=False))
+    data = DeviceData(images, jnp.zeros(4, jnp.int32), jnp.zeros(1), jnp.ones(1))
+    program = str(jax.make_jaxpr(make_embed(model).__wrapped__)(variables, data, jnp.arange(4)))
+    assert program.count("conv_general_dilated") >= 9
+    assert "HIGHEST" in program
+    assert "precision=None" not in program
 
 
 def test_batch_sizes_must_fit_the_devices():

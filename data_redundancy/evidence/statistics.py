@@ -1,8 +1,7 @@
 """From trials to one row of evidence per selection.
 
-Differences are taken between trials with the same seed. Such trials share initialisation and data order, so much of the
-spread between runs is common to both sides and cancels in the difference. That makes the paired interval narrower than
-one made from the two standard deviations.
+Differences are taken between trials with the same seed, which share their initialisation. The spread they speak of is
+that over runs, on the one test split there is: it does not contain what another test split would change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -21,7 +21,7 @@ class Trial:
     Attributes:
         method: The selection's method; "full" is the one that keeps everything.
         prune_fraction: Share of the training examples removed, in [0, 1); 0 for "full".
-        seed: Trials with the same seed share their initialisation and data order.
+        seed: Trials with the same seed share their initialisation.
         num_kept: Number of training examples kept.
         accuracy: Test accuracy after the last step, in [0, 1].
         class_accuracy: [C] float64, the same for every class; NaN for a class without test examples.
