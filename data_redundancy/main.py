@@ -9,7 +9,6 @@ import os
 import pathlib
 import re
 import sys
-import threading
 
 import absl.logging
 
@@ -34,8 +33,14 @@ _SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EA
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs the command line; returns the exit code.
+
+    Args:
+        argv: without the program's name; by default those of this process, which is then the command's own.
+    """
+    if argv is None:
+        argv = sys.argv[1:]
+        sys.unraisablehook = _unraisable_hook
     try:
         return _run(argv)
     except InputError as error:
@@ -124,18 +129,18 @@ def _set_up_environment() -> None:
     """Plain log lines on stderr; quiet libraries."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    # What libraries log as an error they also raise; TensorStore's threads report it once more through the hook.
+    # What libraries log as an error they also raise.
     absl.logging.set_verbosity(absl.logging.FATAL)
-    sys.excepthook = _main_thread_excepthook
     log = logging.getLogger("data_redundancy")
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers[:] = [_Handler()]
 
 
-def _main_thread_excepthook(*raised) -> None:
-    if threading.current_thread() is threading.main_thread():
-        sys.__excepthook__(*raised)
+def _unraisable_hook(unraisable) -> None:
+    """Leaves out what belongs to no object: so TensorStore's threads report a failed write, which raises too."""
+    if unraisable.object is not None:
+        sys.__unraisablehook__(unraisable)
 
 
 class _Handler(logging.Handler):

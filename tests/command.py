@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from data_redundancy import main
+from data_redundancy.stages import common, trials
 
 TINY = (
     "--config=digits",
@@ -32,6 +33,16 @@ class Done:
     code: int
     out: str
     err: str
+
+
+LIMITED = """
+import resource, sys
+sys.modules["tensorflow"] = None  # it is not needed, and slow to import
+from data_redundancy import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+sys.exit(main.main())
+"""
+"""What a full disk looks like from inside: no file grows beyond so many bytes (the first argument)."""
 
 
 def environment(devices: int = 1) -> dict[str, str]:
@@ -61,6 +72,9 @@ def run_process(*arguments, cwd, devices: int = 1, code: str | None = None, **op
 
 
 def run_here(capfd, *arguments) -> Done:
+    # A process begins with nothing loaded.
+    common._load_dataset.cache_clear()
+    trials._trainers.clear()
     capfd.readouterr()
     code = main.main([str(argument) for argument in arguments])
     return Done(code, *capfd.readouterr())
