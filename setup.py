@@ -49,7 +49,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff==0.17.6"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff==0.17.6", "setuptools>=77"],
     },
     entry_points={"console_scripts": ["data-redundancy = data_redundancy.main:main"]},
 )

@@ -83,6 +83,7 @@ def write_selection(
     labels: np.ndarray,
     class_names: Sequence[str] | None,
     tfds_ids: np.ndarray | None,
+    file_names: np.ndarray | None,
     fingerprint: Mapping[str, Any],
 ) -> None:
     """Writes keep.npy, examples.parquet (one row per example, in canonical order) and manifest.json.
@@ -93,6 +94,7 @@ def write_selection(
         labels: [N] integers.
         class_names: a name for every label, or None.
         tfds_ids: [N] str, or None where the source has no ids.
+        file_names: [N] str, or None where the source has none.
         fingerprint: what the selection was made from.
     """
     import pyarrow as pa
@@ -100,7 +102,8 @@ def write_selection(
 
     columns = {
         "index": pa.array(np.arange(len(labels)), pa.int64()),
-        "tfds_id": pa.nulls(len(labels), pa.string()) if tfds_ids is None else pa.array(tfds_ids, pa.string()),
+        "tfds_id": pa.array([None] * len(labels) if tfds_ids is None else tfds_ids, pa.string()),
+        "file_name": pa.array([None] * len(labels) if file_names is None else file_names, pa.string()),
         "label": pa.array(labels, pa.int64()),
         "class_name": pa.array([class_names[c] for c in labels] if class_names else [None] * len(labels), pa.string()),
         "cluster": pa.array(selection.cluster, pa.int64(), mask=selection.cluster < 0),

@@ -49,8 +49,10 @@ def parse(argv: list[str], own_flags: dict[str, str]) -> tuple[ConfigDict | None
         rest = values(["", *argv])[1:]
     except flags.IllegalFlagValueError as error:
         raise InputError(_type_error(str(error), argv)) from None
+    except flags.UnrecognizedFlagError as error:
+        raise InputError(_unknown_flag(error.flagname, [*own_flags, "config", *_fields(values.config or {})])) from None
     except flags.Error as error:
-        raise InputError(f"{str(error).rstrip('. ?')}?" if "Did you mean" in str(error) else str(error)) from None
+        raise InputError(str(error)) from None
     config = values.config
     for arg in to_none:
         section, name = _OVERRIDE.fullmatch(arg)["field"].split(".")
@@ -99,9 +101,15 @@ def _load(config_argument: str) -> ConfigDict:
         values(["", config_argument])
         values.config.to_dict()
     except Exception as error:  # whatever a user's Python file may raise
-        last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        raise InputError(f"{config_argument}: cannot be loaded ({last})") from None
+        raise InputError(f"{config_argument}: cannot be loaded ({_short(error)})") from None
     return values.config
+
+
+def _short(error: Exception) -> str:
+    """The gist of an exception; ml-collections' are long, with the point in the first sentence and the last line."""
+    lines = str(error.args[0] if error.args else "").strip().splitlines() or [type(error).__name__]
+    hint = f"; {lines[-1]}" if lines[-1].startswith("Did you mean") else ""
+    return lines[0].split(". ")[0] + hint if hint else lines[-1].strip()
 
 
 def _check_complete(config: ConfigDict, config_argument: str) -> None:
@@ -149,10 +157,18 @@ def _type_error(message: str, argv: list[str]) -> str:
     given = next((arg for arg in argv if _OVERRIDE.fullmatch(arg) and message.startswith(f"flag {arg}:")), None)
     if given is None:
         return message
+    if "tuple" in message:
+        return f'{given}: must be values in brackets with commas, such as "(0.1,0.2)"'
     needed = {"int": "a whole number", "float": "a number", "bool": "true or false"}
     found = re.search(r"(int|float|boolean|bool)\b", message)
     kind = {"boolean": "bool"}.get(found[1], found[1]) if found else None
     return f"{given}: must be {needed[kind]}" if kind else f"{given}: {message.split(': ', 1)[1]}"
+
+
+def _unknown_flag(name: str, known: list[str]) -> str:
+    close = [f"config.{match}" if "." in match else match for match in difflib.get_close_matches(name, known, n=2)]
+    hint = f"did you mean {' or '.join(f'--{match}' for match in close)}?" if close else "see --help"
+    return f"--{name}: no such flag; {hint}"
 
 
 def _split_strings(config: ConfigDict | None) -> ConfigDict | None:

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _SYSTEM_ERRORS:
             raise
-        return _complain(f"cannot write {error.filename or 'to disk'}: {error.strerror}; nothing was replaced")
+        return _complain(f"cannot read or write {error.filename or 'the disk'}: {error.strerror}")
     except KeyboardInterrupt:
         return _complain("interrupted; the same command goes on from what is finished", code=130)
 
@@ -60,7 +60,7 @@ def _run(argv: list[str]) -> int:
         print(_stage_help(stage) if stage in names else _help())
         return 0
     if argv[0] not in names:
-        raise InputError(f"{argv[0]!r}: no such stage; the first argument must be one of {', '.join(names)}")
+        raise InputError(f"{argv[0]!r}: no such stage; the stage comes first, one of {', '.join(names)}")
     _set_up_environment()
     config, given, rest = _parse(argv[1:])
     if rest:
@@ -103,7 +103,13 @@ def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
 
 
 def _select_from_arrays(config, given: dict[str, str | None]) -> None:
-    missing = [name for name in ("embeddings", "labels", "fraction", "out") if given[name] is None]
+    if given["embeddings"] is None:
+        raise InputError(
+            "--embeddings: must be given with --labels, --fraction, --out; else see --config.select.fraction"
+        )
+    if given["workdir"] is not None:
+        raise InputError(f"--workdir={given['workdir']}: not with --embeddings; --out says where to write")
+    missing = [name for name in ("labels", "fraction", "out") if given[name] is None]
     if missing:
         raise InputError(f"--{missing[0]}: must be given with --embeddings, --labels, --fraction and --out")
     fraction = _fraction(given["fraction"])
@@ -163,7 +169,7 @@ def _help() -> str:
     lines += [
         "`data-redundancy STAGE --help` says what a stage reads, writes and takes. Exit codes: 0 done, 2 a mistake"
     ]
-    lines += ["in a flag, config or input (told in one line), 1 anything else."]
+    lines += ["in a flag, config or input (told in one line), 1 anything else, 130 interrupted."]
     return "\n".join(lines)
 
 

@@ -383,12 +383,13 @@ def test_a_disk_that_fills_while_selecting(tmp_path, num_bytes):
 @pytest.mark.slow
 def test_a_wheel_finds_its_configs(tmp_path):
     """Built from a copy, installed without pip, and run where neither the clone nor the editable install is seen."""
-    pytest.importorskip("setuptools", minversion="77")
     source, target = tmp_path / "source", tmp_path / "target"
     root = os.path.dirname(os.path.dirname(__file__))
     source.mkdir()
     for name in ("data_redundancy", "configs"):
-        shutil.copytree(os.path.join(root, name), source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            os.path.join(root, name), source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(os.path.join(root, name), source)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]

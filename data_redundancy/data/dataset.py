@@ -21,12 +21,14 @@ class Split:
         images: [N, H, W, C] uint8.
         labels: [N] int32, each in 0..num_classes-1.
         tfds_ids: [N] object array of str, one unique name per example; None where the source has none (an `.npz`).
+        file_names: [N] object array of str, the file of every image; None where the source does not say.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     tfds_ids: np.ndarray | None
+    file_names: np.ndarray | None = None
 
     @functools.cached_property
     def digest(self) -> str:

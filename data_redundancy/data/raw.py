@@ -2,15 +2,17 @@
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from data_redundancy.data import npz_source
 from data_redundancy.data.dataset import choose_class_names
 from data_redundancy.errors import InputError
+
+log = logging.getLogger("data_redundancy")
 
 _EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
@@ -217,7 +219,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     if not tests or not _class_folders(folder / "train"):
         return {"train": folder}
     if len(tests) > 1:
-        logging.warning("%s is the test split, %s is not used", *tests)
+        log.warning("%s is the test split, %s is not used", *tests)
     return {"train": folder / "train", "test": tests[0]}
 
 
@@ -254,7 +256,7 @@ def _read_class_folders(root: Path, class_names: Sequence[str], folder: Path) ->
     if not paths:
         raise InputError(f"source: no images found in {root}; {_SOURCES_ALLOWED}")
     if num_ignored:
-        logging.warning("%s: ignored %d files that are not %s", root, num_ignored, " ".join(_EXTENSIONS))
+        log.warning("%s: ignored %d files that are not %s", root, num_ignored, " ".join(_EXTENSIONS))
     names = [path.relative_to(folder).as_posix() for path in paths]
     for name in names:
         if not is_utf8(name):

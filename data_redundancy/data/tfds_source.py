@@ -21,6 +21,11 @@ from data_redundancy.errors import InputError
 _BATCH_SIZE = 256
 _LISTED = 8  # At most this many names in one error.
 _INFO_FILE = "dataset_info.json"
+_FILE_NAME_KEY = "file_name"  # what most image data sets in TFDS call it, and `prepare` too
+
+
+class NotPreparedError(InputError):
+    """There is no prepared TFDS data set of this name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +160,7 @@ def open_prepared(name: str, *, version: str | None = None, data_dir: str | Path
     prepared = _prepared_versions(data_dir / name)
     if not prepared:
         others = ", ".join(_list_prepared(data_dir)) or "none"
-        raise InputError(
+        raise NotPreparedError(
             f"name: the TFDS data set {name!r} is not prepared (looked for {data_dir / name}/VERSION/{_INFO_FILE}); "
             f"prepare it with 'tfds build {name} --data_dir={data_dir}', or your own images with 'data-redundancy "
             f"prepare', or give data_dir; prepared in {data_dir}: {others}"
@@ -350,11 +355,13 @@ def _read_split(
     tf, tfds = import_tfds()
     num_examples = sum(shard.length for shard in split_shards(builder, expression, field=field))
     read_config = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1, try_autocache=False)
-    decoders = tfds.decode.PartialDecoding({image_key: True, label_key: True})
+    has_file_names = isinstance(builder.info.features.get(_FILE_NAME_KEY), tfds.features.Text)
+    wanted = [image_key, label_key, *([_FILE_NAME_KEY] if has_file_names else [])]
+    decoders = tfds.decode.PartialDecoding(dict.fromkeys(wanted, True))
     with silenced_tfds():
         examples = builder.as_dataset(split=expression, decoders=decoders, read_config=read_config)
         try:
-            images, labels, ids = _fill_arrays(examples, num_examples, image_key=image_key, label_key=label_key)
+            images, labels, texts = _fill_arrays(examples, num_examples, image_key=image_key, label_key=label_key)
         except tf.errors.OpError as error:
             # Batching fails where sizes differ, and does not say at which example.
             _reject_differing_sizes(examples, expression, image_key)
@@ -362,25 +369,37 @@ def _read_split(
                 f"{field}: cannot read {expression!r} of {builder.data_path} ({one_line(error)})"
             ) from error
     labels = check_labels(labels, num_classes=num_classes, field=f"{field}: {label_key} of {expression}")
-    return Split(name=expression, images=images, labels=labels, tfds_ids=ids)
+    return Split(
+        name=expression,
+        images=images,
+        labels=labels,
+        tfds_ids=texts["tfds_id"],
+        file_names=texts.get(_FILE_NAME_KEY),
+    )
 
 
 def _fill_arrays(
     examples: Any, num_examples: int, *, image_key: str, label_key: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads a split into arrays made beforehand: a list of images to stack would need twice the memory."""
-    height_width_channels = next(iter(examples.take(1).as_numpy_iterator()))[image_key].shape
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Reads a split into arrays made beforehand: a list of images to stack would need twice the memory.
+
+    Returns:
+        images, labels, and whatever else the examples have, which is text, by key.
+    """
+    first = next(iter(examples.take(1).as_numpy_iterator()))
+    height_width_channels = first[image_key].shape
     images = np.empty((num_examples, *height_width_channels), dtype=np.uint8)
     labels = np.empty(num_examples, dtype=np.int64)
-    ids = np.empty(num_examples, dtype=object)
+    texts = {key: np.empty(num_examples, dtype=object) for key in first.keys() - {image_key, label_key}}
     start = 0
     for batch in examples.map(_ensure_image_shape(image_key, height_width_channels)).batch(_BATCH_SIZE):
         stop = start + len(batch[label_key])
         images[start:stop] = batch[image_key].numpy()
         labels[start:stop] = batch[label_key].numpy()
-        ids[start:stop] = [tfds_id.decode() for tfds_id in batch["tfds_id"].numpy()]
+        for key, values in texts.items():
+            values[start:stop] = [text.decode() for text in batch[key].numpy()]
         start = stop
-    return images, labels, ids
+    return images, labels, texts
 
 
 def _ensure_image_shape(image_key: str, shape: tuple[int, ...]) -> Any:

@@ -4,13 +4,16 @@ import contextlib
 import functools
 import logging
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, data, workdir
+from data_redundancy.data.tfds_source import NotPreparedError
 from data_redundancy.errors import InputError
+from data_redundancy.selection.allocation import num_pruned
 
 log = logging.getLogger("data_redundancy")
 
@@ -28,22 +31,31 @@ def prepared_version(config: ConfigDict) -> str | None:
 def load_dataset(config: ConfigDict) -> data.Dataset:
     """The data set of a config; loaded once per process."""
     dataset = config.dataset
-    return _load_dataset(
-        dataset.name,
-        prepared_version(config),
-        dataset.data_dir,
-        dataset.train_split,
-        dataset.test_split,
-        tuple(dataset.class_names),
-    )
+    version = prepared_version(config)
+    try:
+        return _load_dataset(
+            dataset.name,
+            version,
+            dataset.data_dir,
+            dataset.train_split,
+            dataset.test_split,
+            tuple(dataset.class_names),
+        )
+    except NotPreparedError:
+        if config.prepare.source is None:
+            raise
+        raise InputError(
+            f"--config.dataset.name={dataset.name}: not prepared yet; run the stage 'prepare' first, with the same "
+            "--config"
+        ) from None
 
 
 @contextlib.contextmanager
 def arguments_named(fields: Mapping[str, str]) -> Iterator[None]:
-    """Lets an InputError that begins with a library's argument name begin with the config field it came from.
+    """Lets an InputError that begins with a library's argument name begin with the flag it came from.
 
     Args:
-        fields: the full name of a field, for every argument.
+        fields: the flag, for every argument.
     """
     try:
         yield
@@ -51,11 +63,12 @@ def arguments_named(fields: Mapping[str, str]) -> Iterator[None]:
         argument, separator, rest = str(error).partition(":")
         if argument not in fields:
             raise
-        raise InputError(f"--config.{fields[argument]}{separator}{rest}") from error
+        raise type(error)(f"{fields[argument]}{separator}{rest}") from error
 
 
 DATASET_FIELDS = {
-    name: f"dataset.{name}" for name in ("name", "version", "data_dir", "train_split", "test_split", "class_names")
+    name: f"--config.dataset.{name}"
+    for name in ("name", "version", "data_dir", "train_split", "test_split", "class_names")
 }
 
 
@@ -79,6 +92,19 @@ def _load_dataset(name, version, data_dir, train_split, test_split, class_names)
         len(dataset.class_names),
     )
     return dataset
+
+
+def check_fractions(config: ConfigDict, field: str, fractions: Iterable[float]) -> None:
+    """Raises InputError if a prune fraction would leave a class of the training split without an image."""
+    labels = load_dataset(config).train.labels
+    num_classes = len(np.unique(labels))
+    largest = (len(labels) - num_classes) / len(labels)
+    for fraction in fractions:
+        if num_pruned(len(labels), fraction) > len(labels) - num_classes:
+            raise InputError(
+                f"--config.{field}={fraction}: must be at most {largest:.6g}, for each of {num_classes} classes keeps "
+                f"one of the {len(labels):,} training images at least"
+            )
 
 
 def require(path: pathlib.Path, fingerprint: dict[str, Any], stage: str) -> None:

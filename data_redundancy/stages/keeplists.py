@@ -61,6 +61,7 @@ class KeepLists:
             labels=train.labels,
             class_names=common.load_dataset(self._config).class_names,
             tfds_ids=train.tfds_ids,
+            file_names=train.file_names,
             fingerprint=fingerprints.selection(self._config, method, prune_fraction, seed),
         )
         return selection.keep

@@ -23,7 +23,10 @@ from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
-_FIELDS = {**common.DATASET_FIELDS, **{name: f"prepare.{name}" for name in ("source", "test_fraction", "seed")}}
+_FIELDS = {
+    **common.DATASET_FIELDS,
+    **{name: f"--config.prepare.{name}" for name in ("source", "test_fraction", "seed")},
+}
 
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
@@ -34,7 +37,9 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         if parallel.is_main_process():
             _prepare(config)
         parallel.barrier("prepared the data set")
-    common.load_dataset(config)
+    # Known now, so told now: training may take hours.
+    common.check_fractions(config, "select.fraction", [config.select.fraction])
+    common.check_fractions(config, "sweep.fractions", config.sweep.fractions)
 
 
 def _prepare(config: ConfigDict) -> None:

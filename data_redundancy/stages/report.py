@@ -21,7 +21,7 @@ from data_redundancy import workdir as workdirs
 from data_redundancy.errors import InputError
 from data_redundancy.stages import common, grid
 from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.stages.trials import Trials
+from data_redundancy.stages.trials import FULL, Trials
 from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
@@ -55,8 +55,10 @@ def _results(config: ConfigDict, workdir: Workdir) -> list[dict]:
     trials = Trials(config, workdir)
     plans = grid.plans(config, KeepLists(config, workdir), make=False)
     results = [result for plan in plans if (result := trials.result(plan)) is not None]
-    if not results:
-        raise InputError(f"{workdir.root}: no finished trial; run the stage 'sweep' first")
+    if all(result["method"] == FULL for result in results):
+        raise InputError(
+            f"{workdir.root}: no finished trial of these fractions and methods; run the stage 'sweep' first"
+        )
     sweep = config.sweep
     wanted = len(sweep.seeds) * (1 + len(sweep.fractions) * len(sweep.methods))
     if len(results) < wanted:

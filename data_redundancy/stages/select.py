@@ -4,7 +4,7 @@ Reads:
   WORKDIR/embeddings/ and WORKDIR/dendrograms/; or, with --embeddings and --labels, arrays made elsewhere, and no model.
 Writes:
   WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices kept; examples.parquet with
-  index, tfds_id, label, class_name, cluster, kept, representative, distance; manifest.json.
+  index, tfds_id, file_name, label, class_name, cluster, kept, representative, distance; manifest.json.
 Takes:
   select.method (agglomerative, random), select.fraction, select.allocation (per_class, global), select.seed;
   or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers, --fraction, --out=DIR, with cluster.linkage,
@@ -14,6 +14,7 @@ Example:
   data-redundancy select --embeddings=e.npy --labels=l.npy --fraction=0.1 --out=kept
 """
 
+import hashlib
 import logging
 import os
 import pathlib
@@ -25,6 +26,7 @@ from data_redundancy import artifacts
 from data_redundancy.clustering.classwise import cluster_classes
 from data_redundancy.errors import InputError
 from data_redundancy.selection import Pool, select
+from data_redundancy.stages import common
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.workdir import Workdir
 
@@ -39,6 +41,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     if keep_lists.load(*wanted) is not None:
         log.info("select: already done, skipped (%s)", directory)
         return
+    common.check_fractions(config, "select.fraction", [config.select.fraction])
     keep = keep_lists.make(*wanted)
     log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
 
@@ -55,33 +58,48 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction:
     if not os.access(_existing_parent(directory), os.W_OK):
         raise InputError(f"--out={out}: cannot be written")
     x, y = _load_array(embeddings, "--embeddings"), _load_array(labels, "--labels")
-    dendrograms = cluster_classes(x, y, method=config.cluster.linkage)
-    selection = select(
-        Pool(dendrograms.labels, dendrograms.embeddings, dendrograms),
-        method=config.select.method,
-        prune_fraction=fraction,
-        allocation=config.select.allocation,
-        seed=config.select.seed,
-    )
+    with common.arguments_named({"embeddings": "--embeddings", "labels": "--labels", "prune_fraction": "--fraction"}):
+        dendrograms = cluster_classes(x, y, method=config.cluster.linkage)
+        selection = select(
+            Pool(dendrograms.labels, dendrograms.embeddings, dendrograms),
+            method=config.select.method,
+            prune_fraction=fraction,
+            allocation=config.select.allocation,
+            seed=config.select.seed,
+        )
     fingerprint = {
-        "embeddings": os.path.basename(embeddings),
-        "labels": os.path.basename(labels),
+        "embeddings": f"{os.path.basename(embeddings)} {_digest(x)}",
+        "labels": f"{os.path.basename(labels)} {_digest(y)}",
         "cluster.linkage": config.cluster.linkage,
         "select.allocation": config.select.allocation,
         "select.seed": config.select.seed,
     }
-    artifacts.write_selection(directory, selection, labels=y, class_names=None, tfds_ids=None, fingerprint=fingerprint)
+    artifacts.write_selection(
+        directory,
+        selection,
+        labels=y,
+        class_names=None,
+        tfds_ids=None,
+        file_names=None,
+        fingerprint=fingerprint,
+    )
     log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", f"{len(y):,}", os.path.join(out, "keep.npy"))
 
 
 def _load_array(path: str, field: str) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{field}={path}: must be a .npy file ({error})") from None
+    except FileNotFoundError:
+        raise InputError(f"{field}={path}: no such file") from None
+    except (OSError, ValueError, EOFError):
+        raise InputError(f"{field}={path}: must be an .npy file of numbers, as numpy.save writes it") from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{field}={path}: must be a .npy file with one array, this one holds {', '.join(array.files)}")
     return array
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
 
 
 def _existing_parent(path: pathlib.Path) -> pathlib.Path:

@@ -17,7 +17,7 @@ import logging
 from ml_collections import ConfigDict
 
 from data_redundancy import metrics
-from data_redundancy.stages import grid
+from data_redundancy.stages import common, grid
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.stages.trials import Trials
 from data_redundancy.workdir import Workdir
@@ -27,6 +27,7 @@ log = logging.getLogger("data_redundancy")
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
+    common.check_fractions(config, "sweep.fractions", config.sweep.fractions)
     trials = Trials(config, workdir)
     plans = grid.plans(config, KeepLists(config, workdir), make=True)
     todo = [plan for plan in plans if trials.result(plan) is None]
