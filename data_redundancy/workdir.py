@@ -178,8 +178,8 @@ def check_fingerprint(artifact: pathlib.Path, found: Mapping[str, Any], expected
         shown = "; ".join(f"{n}: {found.get(n)!r} there, {expected.get(n)!r} now" for n in differing[:3])
         more = f" (and {len(differing) - 3} more fields)" if len(differing) > 3 else ""
         raise InputError(
-            f"{artifact} was made from something else: {shown}{more}. Take another --workdir, undo the change, or "
-            "remove the artifact"
+            f"{artifact} was made from something else: {shown}{more}. Give the config and overrides it was made with, "
+            "take another --workdir, or remove it"
         )
 
 

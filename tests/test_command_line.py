@@ -115,7 +115,13 @@ def test_all_stages_are_here():
         (["train", "--config=digit", "--workdir=w"], "--config=digit: no such file; shipped configs are cifar10, "),
         (["train", "--config"], "--config=: no such file; "),
         (["train", "--config.train.steps=3", "--workdir=w"], "--config: must be given with overrides; "),
-        (["train", *TINY, "--workdri=w"], ".*'workdri'.* workdir"),
+        (["train", *TINY, "--workdri=w"], "--workdri: no such flag; did you mean --workdir"),
+        (["train", *TINY, "--train.epochs=1"], "--train.epochs: no such flag; did you mean --config.train.epochs"),
+        (["train", *TINY, "--xyzzy=1"], "--xyzzy: no such flag; see --help$"),
+        (
+            ["select", "--embeddings=e", "--labels=l", "--fraction=0.1", "--out=o", "--workdir=w"],
+            "--workdir=w: not with --embeddings; ",
+        ),
         (["train", *TINY, "--workdir"], "Missing value for flag --workdir"),
         (["train", *TINY, "--workdir=w", "more"], "'more': not understood; "),
         (["train", *TINY, "--workdir=w", "--fraction=0.1"], "--fraction: only the stage 'select' takes it"),
@@ -233,10 +239,26 @@ def test_a_batch_size_that_the_devices_do_not_divide(capfd, field):
 
 
 def test_a_data_set_that_is_not_prepared(capfd):
+    config = ("--config=cifar10", "--config.train.batch_size=32", "--config.embed.batch_size=64")
     overrides = ["--config.dataset.name=nosuch", "--config.dataset.data_dir=t"]
-    line = error_line(run_here(capfd, "train", *TINY, *overrides, "--workdir=w"))
+    line = error_line(run_here(capfd, "train", *config, *overrides, "--workdir=w"))
     assert line.startswith("--config.dataset.name: the TFDS data set 'nosuch' is not prepared (looked for t/nosuch/")
     assert "prepare it with 'tfds build nosuch --data_dir=t', or your own images with 'data-redundancy prepare'" in line
+
+
+def test_a_data_set_that_a_stage_would_prepare(capfd):
+    line = error_line(run_here(capfd, "train", *TINY, "--config.dataset.data_dir=t", "--workdir=w"))
+    assert line.startswith("--config.dataset.name=digits: not prepared yet; run the stage 'prepare' first")
+
+
+@pytest.mark.parametrize("field", ["select.fraction", "sweep.fractions"])
+def test_a_fraction_that_would_empty_a_class_is_told_before_training(capfd, field):
+    write_digits("d.npz")
+    override = f"--config.{field}=" + ("0.96" if field == "select.fraction" else "(0.1,0.96)")
+    done = run_here(capfd, "run", *TINY, "--config.dataset.name=d.npz", override, "--workdir=w")
+    assert done.code == 2
+    assert f"data-redundancy: --config.{field}=0.96: must be at most 0.95, for each of 10 classes keeps" in done.err
+    assert os.listdir("w") == []
 
 
 @pytest.mark.parametrize(
@@ -313,13 +335,13 @@ def spoilt(x, index, value):
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda x, y: (spoilt(spoilt(x, 9, 0), (5, 2), np.nan), y), "embeddings: index 5 holds NaN; "),
-        (lambda x, y: (spoilt(spoilt(x, 9, 0), (5, 2), np.inf), y), "embeddings: index 5 is infinite; "),
-        (lambda x, y: (spoilt(spoilt(x, 9, np.nan), 5, 0), y), "embeddings: index 5 is a zero vector; "),
-        (lambda x, y: (x, y[:-1]), "labels: 59 labels for 60 embeddings$"),
-        (lambda x, y: (x, y - 1), "labels: index 0 has label -1, "),
-        (lambda x, y: (x, y / 2), "labels: .* type float64, but one integer "),
-        (lambda x, y: (x[0], y), r"embeddings: shape \(5,\), but \[examples, dimensions\] "),
+        (lambda x, y: (spoilt(spoilt(x, 9, 0), (5, 2), np.nan), y), "--embeddings: index 5 holds NaN; "),
+        (lambda x, y: (spoilt(spoilt(x, 9, 0), (5, 2), np.inf), y), "--embeddings: index 5 is infinite; "),
+        (lambda x, y: (spoilt(spoilt(x, 9, np.nan), 5, 0), y), "--embeddings: index 5 is a zero vector; "),
+        (lambda x, y: (x, y[:-1]), "--labels: 59 labels for 60 embeddings$"),
+        (lambda x, y: (x, y - 1), "--labels: index 0 has label -1, "),
+        (lambda x, y: (x, y / 2), "--labels: .* type float64, but one integer "),
+        (lambda x, y: (x[0], y), r"--embeddings: shape \(5,\), but \[examples, dimensions\] "),
     ],
 )
 def test_mistaken_arrays(capfd, arrays, spoil, told):
@@ -342,8 +364,8 @@ def test_a_fraction_that_would_empty_a_class(capfd, arrays):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--embeddings=none.npy"], "--embeddings=none.npy: must be a .npy file "),
-        (["--labels=file"], "--labels=file: must be a .npy file "),
+        (["--embeddings=none.npy"], "--embeddings=none.npy: no such file$"),
+        (["--labels=file"], "--labels=file: must be an .npy file of numbers"),
         (["--labels=two.npz"], "--labels=two.npz: must be a .npy file with one array, this one holds a, b$"),
         (["--out=file/kept"], ".*file/kept: cannot be written "),
         (["--out=/proc/kept"], ".*/proc/kept: cannot be written "),

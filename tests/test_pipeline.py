@@ -163,7 +163,17 @@ def test_the_selections(job):
         assert len(keep) == NUM_TRAIN - round(fraction * NUM_TRAIN)
         assert (np.diff(keep) > 0).all()
         rows = pq.read_table(directory / "examples.parquet").to_pydict()
-        columns = ["index", "tfds_id", "label", "class_name", "cluster", "kept", "representative", "distance"]
+        columns = [
+            "index",
+            "tfds_id",
+            "file_name",
+            "label",
+            "class_name",
+            "cluster",
+            "kept",
+            "representative",
+            "distance",
+        ]
         assert list(rows) == columns
         assert rows["index"] == list(range(NUM_TRAIN))
         assert rows["label"] == labels.tolist()
@@ -257,6 +267,69 @@ def test_artifacts_made_from_something_else_are_refused(from_npz, capfd, monkeyp
         assert re.match(r"data-redundancy: .*/w/\S+ was made from something else: ", line)
         assert told in line or "more fields" in line
     assert mtimes(from_npz[0]) == before
+
+
+@pytest.fixture
+def own_copy(from_npz, tmp_path, monkeypatch):
+    shutil.copytree(from_npz[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy" / "w"
+
+
+def test_another_test_split_concerns_the_trials_only(own_copy, capfd):
+    override = f"--config.dataset.test_split=test[:{NUM_TEST - 8}]"
+    for stage, code in {"train": 2, "embed": 0, "cluster": 0, "select": 0, "report": 2}.items():
+        assert run_here(capfd, stage, *TINY, *FROM_NPZ, override, "--workdir=w").code == code, stage
+
+
+def test_class_names_are_part_of_the_data_set(own_copy, capfd):
+    override = "--config.dataset.class_names=" + ",".join("abcdefghij")
+    done = run_here(capfd, "select", *TINY, *FROM_NPZ, override, "--workdir=w")
+    assert done.code == 2
+    assert "dataset.class_names: ['0', " in done.err
+
+
+def test_unfinished_trees_are_not_taken_for_whole(own_copy, capfd):
+    shutil.rmtree(own_copy / "selections")
+    missing = own_copy / "dendrograms" / "class_3.npz"
+    tree = missing.read_bytes()
+    missing.unlink()
+    done = run_here(capfd, "select", *TINY, *FROM_NPZ, "--workdir=w")
+    assert done.code == 2
+    assert "w/dendrograms: 1 of 10 classes are missing; run the stage 'cluster' to its end" in done.err
+    before = mtimes(own_copy / "dendrograms")
+    assert run_here(capfd, "cluster", *TINY, *FROM_NPZ, "--workdir=w").code == 0
+    after = mtimes(own_copy / "dendrograms")
+    assert missing.read_bytes() == tree
+    assert all(after[name] == before[name] for name in before if name.startswith("class_"))
+
+
+def test_trees_of_unknown_making_are_made_again(own_copy, capfd):
+    (own_copy / "dendrograms" / "manifest.json").unlink()
+    (own_copy / "dendrograms" / "class_0.npz").write_bytes(b"half")
+    assert run_here(capfd, "cluster", *TINY, *FROM_NPZ, "--config.cluster.linkage=single", "--workdir=w").code == 0
+    embeddings, labels = read_embeddings(own_copy)
+    expected = dr.cluster_classes(embeddings, labels, method="single")
+    for label, tree in expected.trees.items():
+        with np.load(own_copy / "dendrograms" / f"class_{label}.npz") as arrays:
+            assert np.array_equal(arrays["linkage"], tree.linkage)
+
+
+def test_a_checkpoint_that_is_gone_is_told(own_copy, capfd):
+    shutil.rmtree(own_copy / "embeddings")
+    shutil.rmtree(own_copy / "trials" / "full" / "seed0" / "checkpoints")
+    done = run_here(capfd, "embed", *TINY, *FROM_NPZ, "--workdir=w")
+    assert done.code == 2
+    assert "w/trials/full/seed0: no checkpoint of the last step, 8; remove the directory and run" in done.err
+
+
+def test_nothing_to_report_is_told(own_copy, capfd):
+    before = mtimes(own_copy)
+    config = [flag.replace("fractions=(0.2,)", "fractions=(0.7,)") for flag in TINY]
+    done = run_here(capfd, "report", *config, *FROM_NPZ, "--workdir=w")
+    assert done.code == 2
+    assert "no finished trial of what sweep.* asks for" in done.err
+    assert mtimes(own_copy) == before
 
 
 def test_another_data_set_of_the_same_size_is_noticed(from_npz, tmp_path, capfd, monkeypatch):

@@ -169,6 +169,8 @@ def test_folder_keeps_files_names_and_order(folder, tmp_path):
             "pictures", data_dir=tmp_path, split=["train", "test"], decoders={"image": tfds.decode.SkipDecoding()}
         )
         rows = [list(split.as_numpy_iterator()) for split in splits]
+    assert loaded.train.file_names.tolist() == [row["file_name"].decode() for split in rows for row in split]
+    assert loaded.test.file_names.tolist() == [row["file_name"].decode() for row in rows[1]]
     for split in rows:
         names = [row["file_name"].decode() for row in split]
         assert names == sorted(names)

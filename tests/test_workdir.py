@@ -255,6 +255,7 @@ def test_selections_come_back(tmp_path, method):
         labels=labels,
         class_names=("cat", "dog", "eel"),
         tfds_ids=ids,
+        file_names=np.array([f"{i}.png" for i in range(20)], object),
         fingerprint={"a": 1},
     )
     assert files_below(tmp_path / "s") == ["examples.parquet", "keep.npy", "manifest.json"]
@@ -262,6 +263,7 @@ def test_selections_come_back(tmp_path, method):
     rows = pq.read_table(tmp_path / "s" / "examples.parquet").to_pydict()
     assert rows["index"] == list(range(20))
     assert rows["tfds_id"] == ids.tolist()
+    assert rows["file_name"] == [f"{i}.png" for i in range(20)]
     assert rows["label"] == labels.tolist()
     assert rows["class_name"] == [("cat", "dog", "eel")[label] for label in labels]
     assert rows["kept"] == selection.kept.tolist()
@@ -282,7 +284,13 @@ def test_selections_come_back(tmp_path, method):
 def test_selections_without_ids_and_names(tmp_path):
     dendrograms = dr.cluster_classes(np.eye(3), np.zeros(3, int))
     artifacts.write_selection(
-        tmp_path / "s", dr.select(dendrograms, 0), labels=np.zeros(3), class_names=None, tfds_ids=None, fingerprint={}
+        tmp_path / "s",
+        dr.select(dendrograms, 0),
+        labels=np.zeros(3),
+        class_names=None,
+        tfds_ids=None,
+        file_names=None,
+        fingerprint={},
     )
     rows = pq.read_table(tmp_path / "s" / "examples.parquet").to_pydict()
-    assert rows["tfds_id"] == rows["class_name"] == [None] * 3
+    assert rows["tfds_id"] == rows["file_name"] == rows["class_name"] == [None] * 3

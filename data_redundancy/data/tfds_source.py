@@ -355,7 +355,8 @@ def _read_split(
     tf, tfds = import_tfds()
     num_examples = sum(shard.length for shard in split_shards(builder, expression, field=field))
     read_config = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1, try_autocache=False)
-    has_file_names = isinstance(builder.info.features.get(_FILE_NAME_KEY), tfds.features.Text)
+    features = builder.info.features
+    has_file_names = _FILE_NAME_KEY in features and isinstance(features[_FILE_NAME_KEY], tfds.features.Text)
     wanted = [image_key, label_key, *([_FILE_NAME_KEY] if has_file_names else [])]
     decoders = tfds.decode.PartialDecoding(dict.fromkeys(wanted, True))
     with silenced_tfds():

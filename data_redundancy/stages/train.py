@@ -8,7 +8,7 @@ Writes:
 Takes:
   model.*, train.* (train.seed is K), embed.batch_size for evaluation.
 Example:
-  data-redundancy train --config=digits --workdir=runs/digits --config.train.epochs=10
+  data-redundancy train --config=digits --workdir=runs/digits
 """
 
 import logging
