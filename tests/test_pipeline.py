@@ -328,7 +328,7 @@ def test_nothing_to_report_is_told(own_copy, capfd):
     config = [flag.replace("fractions=(0.2,)", "fractions=(0.7,)") for flag in TINY]
     done = run_here(capfd, "report", *config, *FROM_NPZ, "--workdir=w")
     assert done.code == 2
-    assert "no finished trial of what sweep.* asks for" in done.err
+    assert "no finished trial of these fractions and methods; run the stage 'sweep' first" in done.err
     assert mtimes(own_copy) == before
 
 
