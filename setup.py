@@ -8,29 +8,29 @@ from setuptools import find_packages, setup
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "data_redundancy" / "__init__.py").read_text(), re.M)[1]
 
-# Upper bounds are the next release that may break: these ranges are what the tests have been run with.
+# The tests have been run with the lower bounds, and with the newest releases below the upper ones.
 REQUIRES = [
     "jax>=0.10,<0.13",
-    "flax>=0.12,<0.13",
+    "flax>=0.12.4,<0.13",
     "optax>=0.2.6,<0.3",
-    "orbax-checkpoint>=0.11.30,<0.13",
-    "tensorstore>=0.1.78",
-    "numpy>=2.1,<3",
-    "scipy>=1.15,<2",
+    "orbax-checkpoint>=0.12.7,<0.13",
+    "tensorstore>=0.1.86",
+    "numpy>=2.2.6,<3",
+    "scipy>=1.16,<2",
     "ml-collections>=1.1,<2",
     "clu>=0.0.12,<0.1",
     # TensorFlow only feeds data and writes TensorBoard's files: the small build where there is one.
     "tensorflow-cpu>=2.20,<2.22; platform_system == 'Linux' and platform_machine == 'x86_64'",
     "tensorflow>=2.20,<2.22; platform_system != 'Linux' or platform_machine != 'x86_64'",
-    "tensorflow-datasets>=4.9.8,<5",
+    "tensorflow-datasets>=4.9.9,<5",
     "tensorboard>=2.20,<2.22",
-    "pyarrow>=18",
-    "scikit-learn>=1.5,<2",
-    "pillow>=10",
-    "matplotlib>=3.9,<4",
+    "pyarrow>=20",
+    "scikit-learn>=1.7,<2",
+    "pillow>=11",
+    "matplotlib>=3.10,<4",
     "tabulate>=0.9,<1",
-    "tqdm>=4.66,<5",
-    "absl-py>=2.1",
+    "tqdm>=4.67,<5",
+    "absl-py>=2.3",
 ]
 
 setup(
@@ -49,7 +49,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff==0.17.6", "setuptools>=77"],
+        "test": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "setuptools>=77"],
     },
     entry_points={"console_scripts": ["data-redundancy = data_redundancy.main:main"]},
 )
