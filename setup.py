@@ -11,26 +11,26 @@ VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "data_redundancy" / "__ini
 # The tests have been run with the lower bounds, and with the newest releases below the upper ones.
 REQUIRES = [
     "jax>=0.10,<0.13",
-    "flax>=0.12.4,<0.13",
+    "flax>=0.12.8,<0.13",
     "optax>=0.2.6,<0.3",
     "orbax-checkpoint>=0.12.7,<0.13",
     "tensorstore>=0.1.86",
     "numpy>=2.2.6,<3",
-    "scipy>=1.16,<2",
+    "scipy>=1.16.3,<2",
     "ml-collections>=1.1,<2",
     "clu>=0.0.12,<0.1",
     # TensorFlow only feeds data and writes TensorBoard's files: the small build where there is one.
     "tensorflow-cpu>=2.20,<2.22; platform_system == 'Linux' and platform_machine == 'x86_64'",
     "tensorflow>=2.20,<2.22; platform_system != 'Linux' or platform_machine != 'x86_64'",
-    "tensorflow-datasets>=4.9.9,<5",
+    "tensorflow-datasets>=4.9.10,<5",
     "tensorboard>=2.20,<2.22",
     "pyarrow>=20",
-    "scikit-learn>=1.7,<2",
-    "pillow>=11",
-    "matplotlib>=3.10,<4",
+    "scikit-learn>=1.7.2,<2",
+    "pillow>=11.3",
+    "matplotlib>=3.10.8,<4",
     "tabulate>=0.9,<1",
-    "tqdm>=4.67,<5",
-    "absl-py>=2.3",
+    "tqdm>=4.67.1,<5",
+    "absl-py>=2.3.1",
 ]
 
 setup(
