@@ -248,7 +248,8 @@ def test_a_data_set_that_is_not_prepared(capfd):
 
 def test_a_data_set_that_a_stage_would_prepare(capfd):
     line = error_line(run_here(capfd, "train", *TINY, "--config.dataset.data_dir=t", "--workdir=w"))
-    assert line.startswith("--config.dataset.name=digits: not prepared yet; run the stage 'prepare' first")
+    told = "--config.dataset.name=digits: not prepared yet (looked for t/digits/1.0.0); run the stage 'prepare' first"
+    assert line.startswith(told)
 
 
 @pytest.mark.parametrize("field", ["select.fraction", "sweep.fractions"])

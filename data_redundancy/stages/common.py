@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, data, workdir
-from data_redundancy.data.tfds_source import NotPreparedError
+from data_redundancy.data.tfds_source import NotPreparedError, resolve_data_dir
 from data_redundancy.errors import InputError
 from data_redundancy.selection.allocation import num_pruned
 
@@ -44,9 +44,10 @@ def load_dataset(config: ConfigDict) -> data.Dataset:
     except NotPreparedError:
         if config.prepare.source is None:
             raise
+        directory = resolve_data_dir(dataset.data_dir) / dataset.name / version
         raise InputError(
-            f"--config.dataset.name={dataset.name}: not prepared yet; run the stage 'prepare' first, with the same "
-            "--config"
+            f"--config.dataset.name={dataset.name}: not prepared yet (looked for {directory}); run the stage 'prepare' "
+            "first, with the same --config"
         ) from None
 
 
