@@ -79,7 +79,6 @@ def _parse(argv):
 
 
 def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
-
     array_flags = [name for name in ("embeddings", "labels", "fraction", "out") if given[name] is not None]
     if array_flags and stage != "select":
         raise InputError(f"--{array_flags[0]}: only the stage 'select' takes it")

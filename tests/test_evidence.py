@@ -227,9 +227,13 @@ def test_order_of_rows_does_not_depend_on_that_of_trials():
 
 def test_inputs_are_not_mutated_and_may_be_read_only():
     trials = three_sides()
+    before = [one.class_accuracy.copy() for one in trials]
+    expected = summarise(three_sides(), CLASSES)
     for one in trials:
         one.class_accuracy.flags.writeable = False
-    summarise(iter(trials), CLASSES)
+    assert summarise(iter(trials), CLASSES) == expected
+    for one, class_accuracy in zip(trials, before, strict=True):
+        assert np.array_equal(one.class_accuracy, class_accuracy, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Making selections: shared by the stages that select."""
 
 import functools
-import logging
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,8 +11,6 @@ from data_redundancy.errors import InputError
 from data_redundancy.selection import Pool, select
 from data_redundancy.stages import common, fingerprints
 from data_redundancy.workdir import Workdir
-
-log = logging.getLogger("data_redundancy")
 
 
 class KeepLists:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,8 +12,6 @@ from data_redundancy import artifacts, models, parallel, training, workdir
 from data_redundancy.errors import InputError
 from data_redundancy.stages import common, fingerprints
 from data_redundancy.workdir import Workdir
-
-log = logging.getLogger("data_redundancy")
 
 FULL = "full"
 """Name and method of the selection that keeps everything."""

@@ -97,7 +97,7 @@ class Trainer:
         mean, std = channel_statistics(train_images)
         if settings.steps_per_call is None:
             settings = dataclasses.replace(settings, steps_per_call=default_steps_per_call())
-        self._model, self._settings = model, settings
+        self._settings = settings
         self._optimizer = sgd(momentum=settings.momentum, weight_decay=settings.weight_decay)
         self._create_state = make_initializer(model, self._optimizer, image_shape=train_images.shape[1:])
         self.train_data = parallel.replicate(DeviceData(train_images, train_labels, mean, std))
