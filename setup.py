@@ -30,6 +30,7 @@ REQUIRES = [
     "matplotlib>=3.10.8,<4",
     "tabulate>=0.9,<1",
     "tqdm>=4.67.1,<5",
+    "psutil>=7",
     "absl-py>=2.3.1",
 ]
 
@@ -49,6 +50,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "bench": ["fastcluster>=1.3,<2"],
         "test": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "setuptools>=77"],
     },
     entry_points={"console_scripts": ["data-redundancy = data_redundancy.main:main"]},

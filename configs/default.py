@@ -59,11 +59,15 @@ def get_config() -> ConfigDict:
 
     config.cluster = ConfigDict()
     config.cluster.linkage = "complete"  # complete, average, single
+    config.cluster.scope = "class"  # class: a tree for every class; dataset: one tree, labels are ignored
+    config.cluster.max_prune_fraction = config_dict.placeholder(float)  # None: whole trees; less: faster, less memory
+    config.cluster.memory_limit_gb = config_dict.placeholder(float)  # in 1e9 bytes; None: 60% of what is free
 
     config.select = ConfigDict()
     config.select.method = "agglomerative"  # agglomerative, random
     config.select.fraction = 0.1  # share of the training images to remove, in [0, 1)
     config.select.allocation = "per_class"  # per_class: the same share of every class; global: one height for all trees
+    config.select.representative = "centroid"  # which member of a cluster is kept: centroid, medoid, nested
     config.select.seed = 0  # for methods that draw at random
 
     config.sweep = ConfigDict()

@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 from data_redundancy.errors import InputError
 
 if TYPE_CHECKING:
-    from data_redundancy.clustering.classwise import Dendrogram, Dendrograms, cluster_classes
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from data_redundancy.clustering.classwise import Dendrogram, Dendrograms
     from data_redundancy.clustering.linkage import cut, linkage
     from data_redundancy.selection import Selection
 
@@ -38,7 +42,6 @@ _HOMES = {
     "Dendrogram": "data_redundancy.clustering.classwise",
     "Dendrograms": "data_redundancy.clustering.classwise",
     "Selection": "data_redundancy.selection",
-    "cluster_classes": "data_redundancy.clustering.classwise",
     "cut": "data_redundancy.clustering.linkage",
     "linkage": "data_redundancy.clustering.linkage",
 }
@@ -54,12 +57,67 @@ def __dir__() -> list[str]:
     return sorted(globals().keys() | _HOMES.keys())
 
 
+def cluster_classes(
+    embeddings: "ArrayLike",
+    labels: "ArrayLike | None" = None,
+    *,
+    method: str = "complete",
+    scope: str = "class",
+    max_prune_fraction: float | None = None,
+    memory_limit_gb: float | None = None,
+    progress: "Callable[[Sequence[int]], Sequence[int]] | None" = None,
+) -> "Dendrograms":
+    """Clusters every class on its own, bottom-up under the cosine distance; exact, and the same on every machine.
+
+    Args:
+      embeddings: [N, D] floats or integers.
+      labels: [N] integers, not negative; not needed where `scope` is `dataset`.
+      method: the linkage: `complete`, `average` or `single`.
+      scope: `class` gives every class a tree of its own; `dataset` ignores the labels, for one tree of everything.
+      max_prune_fraction: the largest fraction that will be pruned; trees are truncated there, which takes a small part
+        of the time and memory. By default they are whole.
+      memory_limit_gb: in 1e9 bytes; by default 60% of what is free.
+      progress: wraps the list of classes that is being worked through, as `tqdm.tqdm` does.
+
+    Returns:
+      The trees.
+
+    Raises:
+      InputError: an argument that is not allowed, lengths that differ, embeddings that hold NaN, an infinity or a zero
+        vector (the first offending index is named), or more examples than there is memory for.
+    """
+    import numpy as np
+
+    from data_redundancy.clustering import classwise
+    from data_redundancy.selection import allocation
+
+    if scope not in ("class", "dataset"):
+        raise InputError(f"scope {scope!r} is not one of class, dataset")
+    if memory_limit_gb is not None and not memory_limit_gb > 0:
+        raise InputError(f"memory_limit_gb: {memory_limit_gb!r}, but more than 0 is needed")
+    embeddings = classwise.check_embeddings(embeddings)
+    if scope == "dataset":
+        labels = np.zeros(len(embeddings), np.int64)
+    elif labels is None:
+        raise InputError("labels: needed where scope is 'class'")
+    labels = classwise.check_labels(labels, len(embeddings))
+    return classwise.cluster_classes(
+        embeddings,
+        labels,
+        method=method,
+        num_merges=None if max_prune_fraction is None else allocation.most_pruned(labels, max_prune_fraction),
+        memory_limit=None if memory_limit_gb is None else memory_limit_gb * 1e9,
+        progress=progress,
+    )
+
+
 def select(
     dendrograms: "Dendrograms",
     prune_fraction: float = 0.1,
     *,
     method: str = "agglomerative",
     allocation: str = "per_class",
+    representative: str = "centroid",
     seed: int = 0,
 ) -> "Selection":
     """Selects the examples to keep from a clustered data set.
@@ -70,16 +128,26 @@ def select(
         `round(prune_fraction * N)` go, and every class keeps at least one.
       method: `agglomerative` keeps one representative of every cluster, `random` a random subset of every class.
       allocation: `per_class` takes the same share of every class, `global` cuts all trees at one height.
+      representative: for `agglomerative`, the member that stands for its cluster: `centroid`, the nearest to the
+        cluster's centre; `medoid`, the nearest to all members; `nested`, one that already stood for a part of the
+        cluster, so that a class which gives up more keeps a subset of what it kept.
       seed: for `random`; not negative.
 
     Returns:
       The selection: `.keep` [K] int64, and for every example `.cluster`, `.representative` and `.distance`.
 
     Raises:
-      InputError: an unknown method or allocation, a negative seed, or a prune fraction that is out of range or too
-        large to leave one example of every class.
+      InputError: an unknown method, allocation or rule for representatives, a negative seed, or a prune fraction that
+        is out of range or too large to leave one example of every class.
     """
     from data_redundancy import selection
 
     pool = selection.Pool(dendrograms.labels, dendrograms.embeddings, dendrograms)
-    return selection.select(pool, method=method, prune_fraction=prune_fraction, allocation=allocation, seed=seed)
+    return selection.select(
+        pool,
+        method=method,
+        prune_fraction=prune_fraction,
+        allocation=allocation,
+        representative=representative,
+        seed=seed,
+    )

@@ -59,21 +59,21 @@ def read_embeddings(directory: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.asarray(_open_array(directory / name).read().result()) for name in ("embedding", "label"))
 
 
-def write_dendrogram(directory: pathlib.Path, label: int, *, members: np.ndarray, linkage: np.ndarray) -> None:
-    """Writes one class's tree: members [n] int64, linkage [n-1, 4] float64."""
-    with workdir.atomic_file(dendrogram_path(directory, label)) as partial, partial.open("wb") as file:
+def write_dendrogram(path: pathlib.Path, *, members: np.ndarray, linkage: np.ndarray) -> None:
+    """Writes one tree: members [n] int64, linkage [m, 4] float64."""
+    with workdir.atomic_file(path) as partial, partial.open("wb") as file:
         np.savez(file, members=members, linkage=linkage)
 
 
-def read_dendrogram(directory: pathlib.Path, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reads one class's members and linkage."""
-    with np.load(dendrogram_path(directory, label)) as arrays:
+def read_dendrogram(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads one tree's members and linkage."""
+    with np.load(path) as arrays:
         return arrays["members"], arrays["linkage"]
 
 
-def dendrogram_path(directory: pathlib.Path, label: int) -> pathlib.Path:
-    """The file of one class's tree."""
-    return directory / f"class_{label}.npz"
+def dendrogram_path(directory: pathlib.Path, label: int, scope: str) -> pathlib.Path:
+    """The file of one tree: of a class, or of the whole data set."""
+    return directory / (f"class_{label}.npz" if scope == "class" else "dataset.npz")
 
 
 def write_selection(

@@ -78,6 +78,16 @@ def row_share(num_rows: int, multiple: int, process: int | None = None) -> tuple
     return start, stop
 
 
+def process_index() -> int:
+    """The number of this process, from 0."""
+    return jax.process_index()
+
+
+def process_count() -> int:
+    """How many processes there are."""
+    return jax.process_count()
+
+
 def is_main_process() -> bool:
     """Whether this is the process that writes shared files."""
     return jax.process_index() == 0
@@ -87,6 +97,19 @@ def barrier(name: str) -> None:
     """Waits until every process has come to the barrier of this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def gather_rows(rows: np.ndarray) -> np.ndarray:
+    """The rows [n, ...] of every process, one after the other; every process gets them all."""
+    if jax.process_count() == 1:
+        return rows
+    counts = multihost_utils.process_allgather(np.array(len(rows)))
+    padded = np.zeros((int(counts.max()), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    # As bytes, for JAX would cut 64-bit numbers in half.
+    gathered = multihost_utils.process_allgather(np.ascontiguousarray(padded).view(np.uint8).reshape(-1))
+    parts = np.asarray(gathered).reshape(len(counts), -1).view(rows.dtype).reshape(len(counts), *padded.shape)
+    return np.concatenate([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 def _local_sharding(spec: PartitionSpec) -> NamedSharding:

@@ -154,6 +154,7 @@ def test_mistaken_flags(capfd, arguments, told):
         ("select.fraction=1.0", "must be at least 0 and less than 1"),
         ("select.fraction=-0.1", "must be at least 0 and less than 1"),
         ("select.allocation=fair", "must be one of per_class, global"),
+        ("select.representative=mean", "must be one of centroid, medoid, nested"),
         ("cluster.linkage=ward", "must be one of complete, average, single"),
         ("sweep.methods=random,best", "must be one or more different values in brackets, each one of agglomerative, "),
         ("sweep.fractions=(0.1,1.0)", "must be one or more .* each greater than 0 and less than 1"),
@@ -301,13 +302,26 @@ def test_a_workdir_that_cannot_be_written(capfd, workdir):
 
 
 @pytest.mark.parametrize(
-    "overrides", [{}, {"select.method": "random", "select.seed": 3}, {"cluster.linkage": "single"}]
+    "overrides",
+    [
+        {},
+        {"select.method": "random", "select.seed": 3},
+        {"cluster.linkage": "single"},
+        {"select.representative": "medoid"},
+        {"cluster.linkage": "average", "select.representative": "nested"},
+    ],
 )
 def test_select_from_arrays_equals_the_api(capfd, arrays, overrides):
     command = select_command(*arrays, fraction="0.25")
     done = run_here(capfd, *command, *(f"--config.{name}={value}" for name, value in overrides.items()))
     assert (done.code, done.out) == (0, "")
-    assert done.err == f"select: kept 45 of 60 ({os.path.join('kept', 'keep.npy')})\n"
+    *announced, kept = done.err.splitlines()
+    if overrides.get("select.method") == "random":
+        assert announced == []  # it looks at no distances
+    else:
+        what = r"cluster: 3 classes of 20 examples, 5 dimensions, \w+ linkage, .*; expected: \S+ GB of memory"
+        assert re.match(what, announced[0])
+    assert kept == f"select: kept 45 of 60 ({os.path.join('kept', 'keep.npy')})"
     assert sorted(os.listdir("kept")) == ["examples.parquet", "keep.npy", "manifest.json"]
     dendrograms = dr.cluster_classes(*arrays, method=overrides.get("cluster.linkage", "complete"))
     options = {name.partition(".")[2]: value for name, value in overrides.items() if name.startswith("select")}
@@ -399,7 +413,9 @@ def test_a_disk_that_fills_while_selecting(tmp_path, num_bytes):
     rng = np.random.default_rng(0)
     command = select_command(rng.normal(size=(3000, 4)), np.arange(3000) % 10)
     done = run_process(num_bytes, *command, cwd=tmp_path, code=LIMITED)
-    assert re.match(r".*kept: cannot be written \(.*\); what was there before is unchanged$", error_line(done))
+    assert done.code == 2, done
+    line = done.err.splitlines()[-1]
+    assert re.match(r"data-redundancy: .*kept: cannot be written \(.*\); what was there before is unchanged$", line)
     assert sorted(os.listdir()) == ["e.npy", "l.npy"]
 
 

@@ -7,7 +7,8 @@ import pytest
 import data_redundancy
 from data_redundancy import config_flags
 from data_redundancy.errors import InputError
-from data_redundancy.stages import check
+from data_redundancy.selection import METHODS
+from data_redundancy.stages import check, fingerprints
 
 PACKAGE = pathlib.Path(data_redundancy.__file__).parent
 CONFIGS = PACKAGE.parent / "configs"
@@ -129,6 +130,17 @@ def test_every_rule_refuses_something(field):
         config[section][name] = -1 if not isinstance(config[section][name], tuple) else (-1,)
     with pytest.raises(InputError, match=rf"^--config\.{field}=.*-1.*: must be "):
         check.check(config)
+
+
+def test_a_selection_depends_only_on_what_its_method_looks_at():
+    def options(method, seed, *argv):
+        return fingerprints.selection_options(parse(*argv), method, seed)
+
+    nested = "--config.select.representative=nested"
+    assert options("random", 1, nested) == options("random", 1) != options("random", 2)
+    assert options("agglomerative", 1, nested) != options("agglomerative", 1) == options("agglomerative", 2)
+    for method in METHODS:
+        assert options(method, 1, "--config.select.allocation=global") != options(method, 1)
 
 
 # Overrides

@@ -12,7 +12,7 @@ MODULES = sorted(
     for path in ROOT.rglob("*.py")
 )
 STAGES = ("prepare", "train", "embed", "cluster", "select", "sweep", "report")
-STAGE_HELPERS = ("common", "fingerprints", "trials", "keeplists", "grid", "check")
+STAGE_HELPERS = ("common", "fingerprints", "trials", "keeplists", "grid", "check", "trees")
 LIBRARIES = ("data", "models", "clustering", "selection", "evidence")
 BASE = {"errors", "parallel", "workdir", "metrics"}
 

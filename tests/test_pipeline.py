@@ -1,6 +1,7 @@
 """The whole job, as a user runs it: processes, a TFDS data set or an .npz, artifacts on disk."""
 
 import csv
+import ast
 import json
 import os
 import re
@@ -455,13 +456,20 @@ def run_two_processes(folder):
 
 def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path):
     main_wrote, other_wrote = run_two_processes(tmp_path)
-    # The other wrote its rows of the embeddings (through TensorStore, which no audit sees), and no file beside them.
-    assert other_wrote == "[]"
+    # The other wrote its rows of the embeddings (through TensorStore, which no audit sees) and the trees of its classes.
+    trees = [re.findall(r"dendrograms/\.partial-\d+-class_(\d)\.npz", wrote) for wrote in (main_wrote, other_wrote)]
+    assert sorted(sum(trees, [])) == list("0123456789")
+    assert min(map(len, trees)) >= 3
+    assert len(ast.literal_eval(other_wrote)) == len(trees[1])
     assert "manifest.json" in main_wrote
     assert len(list((tmp_path / "w" / "embeddings" / "embedding" / "c").glob("*/0"))) == -(-NUM_TRAIN // 16)
     one, two = read_embeddings(from_npz[0] / "w"), read_embeddings(tmp_path / "w")
     np.testing.assert_allclose(two[0], one[0], rtol=1e-3, atol=1e-3)
     assert np.array_equal(two[1], one[1])
+    for label, tree in dr.cluster_classes(*two).trees.items():
+        with np.load(tmp_path / "w" / "dendrograms" / f"class_{label}.npz") as found:
+            assert np.array_equal(found["members"], tree.members)
+            assert np.array_equal(found["linkage"], tree.linkage)
     accuracies = [
         json.loads((folder / "w/trials/full/seed0/result.json").read_text())["accuracy"]
         for folder in (from_npz[0], tmp_path)

@@ -1,27 +1,37 @@
-"""One tree for every class of a data set."""
+"""One tree for every class of a data set, over devices and processes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from data_redundancy.clustering.distances import check_embeddings
-from data_redundancy.clustering.linkage import check_method, cut_tree, linkage, number_by_lowest_member
+from data_redundancy.clustering import memory
+from data_redundancy.clustering.distances import check_embeddings, unit_vectors
+from data_redundancy.clustering.linkage import check_method, cut_tree, to_linkage
+from data_redundancy.clustering.partitions import number_by_lowest_member
+from data_redundancy.clustering.plan import Plan, make_plan
+from data_redundancy.clustering.search import first_merges
 from data_redundancy.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
 class Dendrogram:
-    """The tree of one class.
+    """The tree of one class, or the first merges of it.
 
     Attributes:
       members: [n] int64, indices of the class's examples in the whole data set, ascending.
-      linkage: [n-1, 4] float64 over positions in `members`, as SciPy defines it.
+      linkage: [m, 4] float64 over positions in `members`, as SciPy defines it; m = n-1 of a whole tree. A tree of fewer
+        merges is truncated: it holds all merges up to its last height, but for ties with that.
     """
 
     members: np.ndarray
     linkage: np.ndarray
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether merges are missing."""
+        return len(self.linkage) < len(self.members) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +63,16 @@ class Dendrograms:
             tree = self.trees[label]
             if not np.array_equal(tree.members, members):
                 raise InputError(f"trees: the members of class {label} are not the examples that labels gives it")
-            if tree.linkage.shape != (len(members) - 1, 4):
+            if tree.linkage.ndim != 2 or tree.linkage.shape[1] != 4 or len(tree.linkage) >= len(members):
                 shape = tree.linkage.shape
                 raise InputError(f"trees: class {label} of {len(members)} examples has a linkage of shape {shape}")
 
+    def linkage(self, label: int) -> np.ndarray:
+        """A class's merges, [m, 4] float64 over positions in its ascending members, as SciPy defines it."""
+        return self.trees[label].linkage
+
     def heights(self, label: int) -> np.ndarray:
-        """The heights of a class's merges, [n-1] float64, not decreasing."""
+        """The heights of a class's merges, [m] float64, not decreasing."""
         return self.trees[label].linkage[:, 2]
 
     def cut(self, num_clusters: Mapping[int, int]) -> np.ndarray:
@@ -71,18 +85,31 @@ class Dendrograms:
           [N] int64, the cluster of every example; ids run from 0 over the whole data set, ordered by lowest member.
 
         Raises:
-          InputError: a label is missing or unknown, or its number out of range.
+          InputError: a label is missing or unknown, its number out of range, or its tree truncated before that.
         """
         if num_clusters.keys() != self.trees.keys():
             raise InputError(
                 f"num_clusters: for classes {sorted(num_clusters)}, but the trees' are {sorted(self.trees)}"
             )
+        self._check_deep_enough(num_clusters)
         cluster = np.empty(len(self.labels), np.int64)
         num_before = 0
         for label, tree in self.trees.items():
-            cluster[tree.members] = num_before + cut_tree(tree.linkage, num_clusters[label])
+            cluster[tree.members] = num_before + cut_tree(tree.linkage, num_clusters[label], len(tree.members))
             num_before += num_clusters[label]
         return number_by_lowest_member(cluster)
+
+    def _check_deep_enough(self, num_clusters: Mapping[int, int]) -> None:
+        for label, tree in self.trees.items():
+            size, made = len(tree.members), len(tree.linkage)
+            if tree.is_truncated and 1 <= num_clusters[label] < size - made:
+                share = 1 - sum(num_clusters.values()) / len(self.labels)
+                last = f", at height {tree.linkage[-1, 2]:.4g}" if made else ""
+                raise InputError(
+                    f"class {label}: {size - num_clusters[label]} of its {size} examples are to go, but its tree is "
+                    f"truncated after {made} merges{last}; cluster again with a max_prune_fraction of at least "
+                    f"{np.ceil(share * 1e4) / 1e4:g}"
+                )
 
 
 def check_labels(labels: ArrayLike, num_examples: int) -> np.ndarray:
@@ -123,27 +150,128 @@ def members_by_class(labels: np.ndarray) -> dict[int, np.ndarray]:
     return dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
 
 
-def cluster_class(embeddings: np.ndarray, members: np.ndarray, method: str = "complete") -> Dendrogram:
-    """Builds the tree of one class.
+@dataclass(frozen=True)
+class Work:
+    """What there is to cluster.
+
+    Attributes:
+      classes: for every label its members, [n] int64, ascending.
+      num_dimensions: D.
+      num_merges: for every label, how many merges of its tree are wanted.
+      method: the linkage.
+      memory_limit: in bytes.
+    """
+
+    classes: Mapping[int, np.ndarray]
+    num_dimensions: int
+    num_merges: Mapping[int, int]
+    method: str
+    memory_limit: float
+
+    def plan(self, label: int) -> Plan:
+        """How a class will be clustered.
+
+        Raises:
+          InputError: it does not fit into memory.
+        """
+        size = len(self.classes[label])
+        try:
+            return make_plan(size, self.num_dimensions, self.num_merges[label], self.method, self.memory_limit)
+        except InputError as error:
+            raise InputError(f"class {label}: {error}") from None
+
+
+def prepare(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    *,
+    method: str = "complete",
+    num_merges: Mapping[int, int] | None = None,
+    memory_limit: float | None = None,
+) -> Work:
+    """Says what there is to cluster.
 
     Args:
-      embeddings: [N, D] floats or integers, of the whole data set.
-      members: [n] integers, the class's indices, strictly ascending.
-      method: the linkage: `complete`, `average` or `single`.
+      embeddings: [N, D] floats.
+      labels: [N] integers, not negative.
+      method: the linkage.
+      num_merges: for every label, how many merges of its tree are wanted; by default all.
+      memory_limit: in bytes; by default a share of what is free.
 
     Returns:
-      The tree.
+      What there is to do.
 
     Raises:
-      InputError: an unknown linkage, indices out of order or range, or an embedding without a direction (called by its
-        index in the whole data set).
+      InputError: an unknown linkage, or labels that are not integers from 0 or not one for every embedding.
     """
-    members = np.asarray(members, np.int64)
-    in_order = members.ndim == 1 and len(members) > 0 and (np.diff(members) > 0).all()
-    if not in_order or members[0] < 0 or members[-1] >= len(embeddings):
-        raise InputError(f"members: not strictly ascending indices from 0 to {len(embeddings) - 1}")
-    rows = check_embeddings(embeddings[members], indices=members)
-    return Dendrogram(members, linkage(rows, method))
+    check_method(method)
+    classes = members_by_class(check_labels(labels, len(embeddings)))
+    whole = {label: len(members) - 1 for label, members in classes.items()}
+    wanted = whole if num_merges is None else {label: min(num_merges[label], m) for label, m in whole.items()}
+    limit = memory.default_limit() if memory_limit is None else memory_limit
+    return Work(classes, embeddings.shape[1], wanted, method, limit)
+
+
+def cluster_each(
+    embeddings: np.ndarray,
+    work: Work,
+    labels: Sequence[int],
+    *,
+    together: bool = False,
+    on_block: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[int, Dendrogram]]:
+    """Clusters one class after the other.
+
+    Args:
+      embeddings: [N, D] floats, of the whole data set.
+      work: from `prepare`.
+      labels: the classes to cluster.
+      together: whether all processes do this at the same time, sharing the work on every class.
+      on_block: is told how many blocks of how many are done in a pass over a class.
+
+    Yields:
+      A label and its tree.
+
+    Raises:
+      InputError: an embedding without a direction (called by its index in the whole data set), or too little memory.
+    """
+    for label in labels:
+        members = work.classes[label]
+        units = unit_vectors(check_embeddings(embeddings[members], indices=members))
+        merges = first_merges(
+            units,
+            work.num_merges[label],
+            work.method,
+            memory_limit=work.memory_limit,
+            together=together,
+            on_block=on_block,
+        )
+        yield label, Dendrogram(members, to_linkage(len(members), merges))
+
+
+def share_out(work: Work, labels: Sequence[int], num_processes: int) -> tuple[list[int], list[list[int]]]:
+    """Divides classes among processes by what they cost, n^2 D operations.
+
+    A class that costs more than the share of one process is clustered by all of them together; the others go, the most
+    expensive first, to the process with the least to do.
+
+    Args:
+      work: from `prepare`.
+      labels: the classes.
+      num_processes: how many share the work.
+
+    Returns:
+      The classes to cluster together, and those of every process.
+    """
+    cost = {label: float(len(work.classes[label])) ** 2 * work.num_dimensions for label in labels}
+    joint = [label for label in labels if num_processes > 1 and cost[label] > sum(cost.values()) / num_processes]
+    own: list[list[int]] = [[] for _ in range(num_processes)]
+    load = np.zeros(num_processes)
+    for label in sorted(set(labels) - set(joint), key=lambda label: (-cost[label], label)):
+        process = int(load.argmin())
+        own[process].append(label)
+        load[process] += cost[label]
+    return joint, own
 
 
 def cluster_classes(
@@ -151,7 +279,9 @@ def cluster_classes(
     labels: ArrayLike,
     *,
     method: str = "complete",
-    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+    num_merges: Mapping[int, int] | None = None,
+    memory_limit: float | None = None,
+    progress: Callable[[Sequence[int]], Sequence[int]] | None = None,
 ) -> Dendrograms:
     """Clusters every class on its own, bottom-up under the cosine distance.
 
@@ -159,19 +289,24 @@ def cluster_classes(
       embeddings: [N, D] floats or integers.
       labels: [N] integers, not negative.
       method: the linkage: `complete`, `average` or `single`.
+      num_merges: for every label, how many merges of its tree are wanted; by default all.
+      memory_limit: in bytes; by default a share of what is free.
       progress: wraps the list of classes that is being worked through, as `tqdm.tqdm` does.
 
     Returns:
       The trees of all classes.
 
     Raises:
-      InputError: an unknown linkage, lengths that differ, labels that are not integers from 0, or embeddings that hold
-        NaN, an infinity or a zero vector (the first offending index is named).
+      InputError: an unknown linkage, lengths that differ, labels that are not integers from 0, embeddings that hold
+        NaN, an infinity or a zero vector (the first offending index is named), or a class that does not fit into
+        memory.
     """
     check_method(method)
     embeddings = check_embeddings(embeddings)
     labels = check_labels(labels, len(embeddings))
-    classes = members_by_class(labels)
-    order = list(classes) if progress is None else progress(list(classes))
-    trees = {label: cluster_class(embeddings, classes[label], method) for label in order}
+    work = prepare(embeddings, labels, method=method, num_merges=num_merges, memory_limit=memory_limit)
+    for label in work.classes:
+        work.plan(label)
+    order = list(work.classes) if progress is None else progress(list(work.classes))
+    trees = dict(cluster_each(embeddings, work, order))
     return Dendrograms(embeddings, labels, trees, method)

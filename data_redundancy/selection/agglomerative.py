@@ -6,16 +6,17 @@ import numpy as np
 
 from data_redundancy.errors import InputError
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.representative import centroid, distance_to
+from data_redundancy.selection.representative import REPRESENTATIVES, distance_to
 from data_redundancy.selection.result import Selection
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selection:
-    """Cuts every class's tree into as many clusters as examples are to stay, and keeps the most central of each.
+def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "centroid", seed: int = 0) -> Selection:
+    """Cuts every class's tree into as many clusters as examples are to stay, and keeps one member of each.
 
     Args:
       pool: with embeddings and dendrograms.
       num_pruned: for every label, how many of its examples go.
+      representative: the rule that says which member is kept, one of `REPRESENTATIVES`.
       seed: not used, for nothing here is random; part of the signature that all methods share.
 
     Returns:
@@ -32,12 +33,13 @@ def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selec
         raise InputError("method 'agglomerative' needs embeddings and dendrograms: cluster the classes first")
     num_kept = {label: size - num_pruned[label] for label, size in pool.class_sizes().items()}
     cluster = pool.dendrograms.cut(num_kept)
-    representative = np.empty(len(cluster), np.int64)
+    kept_member = np.empty(len(cluster), np.int64)
     distance = np.empty(len(cluster), np.float64)
-    for members in pool.members_by_class().values():
+    for label, members in pool.members_by_class().items():
         embeddings = pool.embeddings[members]
-        nearest = centroid(embeddings, cluster[members])
-        representative[members] = members[nearest]
+        merges = pool.dendrograms.linkage(label)[: num_pruned[label]]
+        nearest = REPRESENTATIVES[representative](embeddings, cluster[members], merges)
+        kept_member[members] = members[nearest]
         distance[members] = distance_to(embeddings, nearest)
     prune_fraction = sum(num_pruned.values()) / len(cluster)
-    return Selection("agglomerative", prune_fraction, np.unique(representative), cluster, representative, distance)
+    return Selection("agglomerative", prune_fraction, np.unique(kept_member), cluster, kept_member, distance)

@@ -13,7 +13,10 @@ class Dendrograms(Protocol):
     """The trees of all classes, as far as selection needs them."""
 
     def heights(self, label: int) -> np.ndarray:
-        """The heights of a class's merges, [n-1] float64, not decreasing."""
+        """The heights of a class's merges, [m] float64, not decreasing; m is n-1, or less of a truncated tree."""
+
+    def linkage(self, label: int) -> np.ndarray:
+        """A class's merges, [m, 4] float64 over positions in its ascending members, as SciPy defines it."""
 
     def cut(self, num_clusters: Mapping[int, int]) -> np.ndarray:
         """The cluster of every example, [N] int64 from 0, given each class's number of clusters."""

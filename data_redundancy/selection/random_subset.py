@@ -8,7 +8,7 @@ from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.result import Selection
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "centroid", seed: int = 0) -> Selection:
     """Draws the examples to remove from every class, without replacement.
 
     What is drawn from a class depends on the seed, its label, its members and its count, not on other classes. With
@@ -17,6 +17,7 @@ def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selec
     Args:
       pool: only its labels are looked at.
       num_pruned: for every label, how many of its examples go.
+      representative: not used, for there are no clusters; part of the signature that all methods share.
       seed: not negative.
 
     Returns:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from data_redundancy import models
 from data_redundancy.clustering.linkage import LINKAGES
 from data_redundancy.errors import InputError
-from data_redundancy.selection import ALLOCATIONS, METHODS
+from data_redundancy.selection import ALLOCATIONS, METHODS, REPRESENTATIVES
 
 _Rule = tuple[Callable[[Any], bool], str]
 
@@ -68,9 +68,13 @@ RULES: dict[str, _Rule] = {
     "train.keep_checkpoints": _at_least(1),
     "embed.batch_size": _at_least(1),
     "cluster.linkage": _one_of(LINKAGES),
+    "cluster.scope": _one_of(("class", "dataset")),
+    "cluster.max_prune_fraction": _optional(_OPEN_FRACTION),
+    "cluster.memory_limit_gb": _optional(_POSITIVE),
     "select.method": _one_of(METHODS),
     "select.fraction": _FRACTION,
     "select.allocation": _one_of(ALLOCATIONS),
+    "select.representative": _one_of(REPRESENTATIVES),
     "select.seed": _SEED,
     "sweep.fractions": _each(_OPEN_FRACTION),
     "sweep.methods": _each(_one_of(METHODS)),

@@ -1,12 +1,15 @@
-"""Cluster the embeddings of every class: agglomerative clustering, cosine distance.
+"""Cluster the embeddings of every class: agglomerative clustering, cosine distance, exact.
 
 Reads:
   WORKDIR/embeddings/.
 Writes:
-  WORKDIR/dendrograms/class_C.npz for every class C: members [n] int64 (indices) and linkage [n-1, 4] float64 as SciPy
-  defines it; manifest.json. Classes that are finished are skipped when the stage is started again.
+  WORKDIR/dendrograms/class_C.npz for every class C (dataset.npz with cluster.scope=dataset): members [n] int64
+  (indices) and linkage [m, 4] float64 as SciPy defines it; manifest.json. Classes that are finished are skipped when
+  the stage is started again. Several processes share the classes.
 Takes:
-  cluster.linkage (complete, average or single).
+  cluster.linkage (complete, average or single), cluster.scope (class, or dataset: labels are ignored),
+  cluster.max_prune_fraction (trees are truncated there, which saves most of the time and memory), and
+  cluster.memory_limit_gb. What it is going to do, and what that takes, is said before it starts.
 Example:
   data-redundancy cluster --config=digits --workdir=runs/digits
 """
@@ -17,9 +20,9 @@ from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, metrics, parallel
 from data_redundancy import workdir as workdirs
-from data_redundancy.clustering.classwise import cluster_class, members_by_class
+from data_redundancy.clustering import classwise
 from data_redundancy.clustering.distances import check_embeddings
-from data_redundancy.stages import common, fingerprints
+from data_redundancy.stages import common, fingerprints, trees
 from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
@@ -30,24 +33,46 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     common.require(workdir.embeddings, fingerprints.embeddings(config), "embed")
     embeddings, labels = artifacts.read_embeddings(workdir.embeddings)
     check_embeddings(embeddings)
-    classes = members_by_class(labels)
-    fingerprint = fingerprints.dendrograms(config)
-    started = common.is_done(workdir.dendrograms, fingerprint)
-    # Without a manifest, what is there is of unknown making.
-    todo = [c for c in classes if not (started and artifacts.dendrogram_path(workdir.dendrograms, c).exists())]
+    with common.arguments_named({"max_prune_fraction": "--config.cluster.max_prune_fraction"}):
+        work = trees.work(config, embeddings, labels, config.cluster.max_prune_fraction)
+    todo = _todo(config, workdir, work)
     # Every process has looked at what there is before one adds to it, and all is there when the first goes on.
     parallel.barrier("looked at the dendrograms")
-    if started and not todo:
+    if not todo:
         log.info("cluster: already done, skipped (%s)", workdir.show(workdir.dendrograms))
         return
+    trees.announce(work, todo)
     if parallel.is_main_process():
-        manifest = artifacts.manifest(fingerprint, classes=list(classes))
+        manifest = artifacts.manifest(fingerprints.dendrograms(config), classes=list(work.classes))
         workdirs.write_json(workdir.dendrograms / artifacts.MANIFEST, manifest)
-    with metrics.progress("cluster", total=len(todo), unit="classes") as bar:
-        for done, label in enumerate(todo, 1):
-            tree = cluster_class(embeddings, classes[label], config.cluster.linkage)
-            if parallel.is_main_process():
-                artifacts.write_dendrogram(workdir.dendrograms, label, members=tree.members, linkage=tree.linkage)
-            bar.update(done)
+    _cluster(config, workdir, work, embeddings, todo)
     parallel.barrier("wrote the dendrograms")
-    log.info("cluster: %d classes, the largest of %s", len(classes), f"{max(map(len, classes.values())):,}")
+
+
+def _todo(config: ConfigDict, workdir: Workdir, work: classwise.Work) -> list[int]:
+    """The classes without a tree that is deep enough."""
+    if not common.is_done(workdir.dendrograms, fingerprints.dendrograms(config)):
+        return list(work.classes)  # without a manifest, what is there is of unknown making
+    todo = []
+    for label, num_merges in work.num_merges.items():
+        path = artifacts.dendrogram_path(workdir.dendrograms, label, config.cluster.scope)
+        if not path.exists() or len(artifacts.read_dendrogram(path)[1]) < num_merges:
+            todo.append(label)
+    return todo
+
+
+def _cluster(config: ConfigDict, workdir: Workdir, work: classwise.Work, embeddings, todo: list[int]) -> None:
+    joint, own = classwise.share_out(work, todo, parallel.process_count())
+    mine = own[parallel.process_index()]
+    with metrics.progress("cluster", total=len(joint) + len(mine), unit="classes") as bar:
+        done = 0
+        for labels, together in ((joint, True), (mine, False)):
+            blocks = trees.BlockProgress()
+            for label, tree in classwise.cluster_each(
+                embeddings, work, labels, together=together, on_block=blocks.update
+            ):
+                if not together or parallel.is_main_process():
+                    path = artifacts.dendrogram_path(workdir.dendrograms, label, config.cluster.scope)
+                    artifacts.write_dendrogram(path, members=tree.members, linkage=tree.linkage)
+                done += 1
+                bar.update(done)

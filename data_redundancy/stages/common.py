@@ -96,15 +96,21 @@ def _load_dataset(name, version, data_dir, train_split, test_split, class_names)
 
 
 def check_fractions(config: ConfigDict, field: str, fractions: Iterable[float]) -> None:
-    """Raises InputError if a prune fraction would leave a class of the training split without an image."""
+    """Raises InputError if a prune fraction leaves a class without an image, or goes deeper than the trees."""
     labels = load_dataset(config).train.labels
-    num_classes = len(np.unique(labels))
+    num_classes = len(np.unique(labels)) if config.cluster.scope == "class" else 1
     largest = (len(labels) - num_classes) / len(labels)
+    deepest = config.cluster.max_prune_fraction
     for fraction in fractions:
         if num_pruned(len(labels), fraction) > len(labels) - num_classes:
             raise InputError(
                 f"--config.{field}={fraction}: must be at most {largest:.6g}, for each of {num_classes} classes keeps "
                 f"one of the {len(labels):,} training images at least"
+            )
+        if deepest is not None and fraction > deepest:
+            raise InputError(
+                f"--config.{field}={fraction}: must be at most --config.cluster.max_prune_fraction={deepest}, where "
+                "trees are truncated"
             )
 
 

@@ -12,6 +12,8 @@ from data_redundancy.stages import common
 
 SEEDED_METHODS = ("random",)
 """Selection methods that depend on a seed."""
+CLUSTERING_METHODS = ("agglomerative",)
+"""Selection methods that keep one representative of every cluster."""
 
 # These change how a run is carried out, not what comes out of it; durations count in steps, seeds one by one.
 _NOT_COMPARED = (
@@ -75,24 +77,33 @@ def embeddings(config: ConfigDict) -> dict[str, Any]:
 
 
 def dendrograms(config: ConfigDict) -> dict[str, Any]:
-    """The trees."""
-    return {**embeddings(config), "cluster.linkage": config.cluster.linkage}
+    """The trees; how deep they are is seen from them."""
+    return {**embeddings(config), "cluster.linkage": config.cluster.linkage, "cluster.scope": config.cluster.scope}
 
 
 def selection(config: ConfigDict, method: str, prune_fraction: float, seed: int) -> dict[str, Any]:
     """A selection; random ones depend on trees only where these decide how many go from each class."""
     made_from = dendrograms(config) if needs_trees(config, method) else _training_split(config)
-    own = {
+    return {**made_from, "select.fraction": prune_fraction, **selection_options(config, method, seed)}
+
+
+def selection_options(config: ConfigDict, method: str, seed: int) -> dict[str, Any]:
+    """What a selection method looks at besides the fraction; nothing that it leaves alone."""
+    options = {
         "select.method": method,
-        "select.fraction": prune_fraction,
         "select.allocation": config.select.allocation,
+        "cluster.scope": config.cluster.scope,
     }
-    return {**made_from, **own, **({"select.seed": seed} if method in SEEDED_METHODS else {})}
+    if method in CLUSTERING_METHODS:
+        options["select.representative"] = config.select.representative
+    if method in SEEDED_METHODS:
+        options["select.seed"] = seed
+    return options
 
 
 def needs_trees(config: ConfigDict, method: str) -> bool:
     """Whether a selection depends on the trees."""
-    return method not in SEEDED_METHODS or config.select.allocation == "global"
+    return method in CLUSTERING_METHODS or config.select.allocation == "global"
 
 
 def _training_split(config: ConfigDict) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from data_redundancy import artifacts, workdir
 from data_redundancy.clustering.classwise import Dendrogram, Dendrograms
 from data_redundancy.errors import InputError
 from data_redundancy.selection import Pool, select
-from data_redundancy.stages import common, fingerprints
+from data_redundancy.stages import common, fingerprints, trees
 from data_redundancy.workdir import Workdir
 
 
@@ -46,10 +46,13 @@ class KeepLists:
     def _make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
         train = common.load_dataset(self._config).train
         selection = select(
-            self._clustered if fingerprints.needs_trees(self._config, method) else Pool(train.labels),
+            self._clustered
+            if fingerprints.needs_trees(self._config, method)
+            else Pool(trees.labels_in_scope(self._config, train.labels)),
             method=method,
             prune_fraction=prune_fraction,
             allocation=self._config.select.allocation,
+            representative=self._config.select.representative,
             seed=seed,
         )
         artifacts.write_selection(
@@ -69,10 +72,12 @@ class KeepLists:
         common.require(self._workdir.dendrograms, fingerprints.dendrograms(self._config), "cluster")
         common.require(self._workdir.embeddings, fingerprints.embeddings(self._config), "embed")
         embeddings, labels = artifacts.read_embeddings(self._workdir.embeddings)
-        directory, classes = self._workdir.dendrograms, np.unique(labels).tolist()
-        if missing := [c for c in classes if not artifacts.dendrogram_path(directory, c).exists()]:
+        labels = trees.labels_in_scope(self._config, labels)
+        directory, scope = self._workdir.dendrograms, self._config.cluster.scope
+        paths = {label: artifacts.dendrogram_path(directory, label, scope) for label in np.unique(labels).tolist()}
+        if missing := [label for label, path in paths.items() if not path.exists()]:
             raise InputError(
-                f"{directory}: {len(missing)} of {len(classes)} classes are missing; run the stage 'cluster' to its end"
+                f"{directory}: {len(missing)} of {len(paths)} classes are missing; run the stage 'cluster' to its end"
             )
-        trees = {label: Dendrogram(*artifacts.read_dendrogram(directory, label)) for label in classes}
-        return Pool(labels, embeddings, Dendrograms(embeddings, labels, trees, self._config.cluster.linkage))
+        found = {label: Dendrogram(*artifacts.read_dendrogram(path)) for label, path in paths.items()}
+        return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, self._config.cluster.linkage))

@@ -6,9 +6,10 @@ Writes:
   WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices kept; examples.parquet with
   index, tfds_id, file_name, label, class_name, cluster, kept, representative, distance; manifest.json.
 Takes:
-  select.method (agglomerative, random), select.fraction, select.allocation (per_class, global), select.seed;
+  select.method (agglomerative, random), select.fraction, select.allocation (per_class, global),
+  select.representative (centroid, medoid, nested), select.seed;
   or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers, --fraction, --out=DIR, with cluster.linkage,
-  select.method, .allocation and .seed from --config (the default one if none is given).
+  select.method, .allocation, .representative and .seed from --config (the default one if none is given).
 Example:
   data-redundancy select --config=digits --workdir=runs/digits --config.select.fraction=0.3
   data-redundancy select --embeddings=e.npy --labels=l.npy --fraction=0.1 --out=kept
@@ -18,15 +19,16 @@ import hashlib
 import logging
 import os
 import pathlib
+import tempfile
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_redundancy import artifacts
-from data_redundancy.clustering.classwise import cluster_classes
+from data_redundancy import artifacts, metrics
+from data_redundancy.clustering import classwise
 from data_redundancy.errors import InputError
-from data_redundancy.selection import Pool, select
-from data_redundancy.stages import common
+from data_redundancy.selection import Pool, allocation, select
+from data_redundancy.stages import common, fingerprints, trees
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.workdir import Workdir
 
@@ -55,24 +57,22 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction:
     directory = pathlib.Path(out).absolute()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"--out={out}: is there already and not empty")
-    if not os.access(_existing_parent(directory), os.W_OK):
-        raise InputError(f"--out={out}: cannot be written")
+    _check_writable(directory, out)
     x, y = _load_array(embeddings, "--embeddings"), _load_array(labels, "--labels")
     with common.arguments_named({"embeddings": "--embeddings", "labels": "--labels", "prune_fraction": "--fraction"}):
-        dendrograms = cluster_classes(x, y, method=config.cluster.linkage)
         selection = select(
-            Pool(dendrograms.labels, dendrograms.embeddings, dendrograms),
+            _pool(config, x, y, fraction),
             method=config.select.method,
             prune_fraction=fraction,
             allocation=config.select.allocation,
+            representative=config.select.representative,
             seed=config.select.seed,
         )
     fingerprint = {
         "embeddings": f"{os.path.basename(embeddings)} {_digest(x)}",
         "labels": f"{os.path.basename(labels)} {_digest(y)}",
         "cluster.linkage": config.cluster.linkage,
-        "select.allocation": config.select.allocation,
-        "select.seed": config.select.seed,
+        **fingerprints.selection_options(config, config.select.method, config.select.seed),
     }
     artifacts.write_selection(
         directory,
@@ -84,6 +84,27 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction:
         fingerprint=fingerprint,
     )
     log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", f"{len(y):,}", os.path.join(out, "keep.npy"))
+
+
+def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, fraction: float) -> Pool:
+    """The arrays, clustered as deep as the fraction needs it."""
+    embeddings = classwise.check_embeddings(embeddings)
+    labels = trees.labels_in_scope(config, classwise.check_labels(labels, len(embeddings)))
+    if not fingerprints.needs_trees(config, config.select.method):
+        return Pool(labels, embeddings)
+    whole = config.select.allocation == "global" or fraction == 0
+    # Refuses, before the work, what would leave a class without an example.
+    allocation.per_class(Pool(labels).class_sizes(), allocation.num_pruned(len(labels), fraction))
+    work = trees.work(config, embeddings, labels, None if whole else fraction)
+    trees.announce(work, list(work.classes))
+    with metrics.progress("cluster", total=len(work.classes), unit="classes") as bar:
+        found = {}
+        for label, tree in classwise.cluster_each(
+            embeddings, work, list(work.classes), on_block=trees.BlockProgress().update
+        ):
+            found[label] = tree
+            bar.update(len(found))
+    return Pool(labels, embeddings, classwise.Dendrograms(embeddings, labels, found, config.cluster.linkage))
 
 
 def _load_array(path: str, field: str) -> np.ndarray:
@@ -102,5 +123,11 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
 
 
-def _existing_parent(path: pathlib.Path) -> pathlib.Path:
-    return next(parent for parent in path.parents if parent.exists())
+def _check_writable(directory: pathlib.Path, out: str) -> None:
+    """Raises InputError, before any work is done, where `directory` cannot be made."""
+    existing = next(parent for parent in directory.parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,271 @@
+"""All pairs of vectors that are close, by blocked matrix products on all local devices, in O(n + pairs) memory.
+
+A first pass computes similarities in low precision, block by block, and passes on the pairs that may be close enough;
+the distances of those are then computed exactly. What the first pass computes is off by at most `error_margin`, so it
+misses none, whatever the precision, the device and the block size.
+"""
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_redundancy import parallel
+from data_redundancy.clustering.distances import Units, pair_distances
+
+GROUP = 64
+"""Similarities that are looked at together: only groups with a hit leave the device."""
+
+
+class TooManyPairs(Exception):  # noqa: N818 - not an error: the caller then goes another way
+    """More pairs are close than there is memory for."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How products are computed in the first pass.
+
+    Attributes:
+      dtype: what vectors are rounded to first.
+      product: the precision of the matrix product.
+      roundoff: the unit roundoff of the factors, 2^-p with p bits of significand.
+      accumulation: that of the sums.
+    """
+
+    dtype: str
+    product: jax.lax.Precision
+    roundoff: float
+    accumulation: float
+
+
+FLOAT32 = Precision("float32", jax.lax.Precision.HIGHEST, 2.0**-24, 2.0**-24)
+# Tensor cores cut sums off instead of rounding them: twice the unit roundoff (Fasi, Higham, Mikaitis, Pranesh,
+# "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7, 2021).
+TENSOR_FLOAT32 = Precision("float32", jax.lax.Precision.DEFAULT, 2.0**-11, 2.0**-23)
+BFLOAT16 = Precision("bfloat16", jax.lax.Precision.DEFAULT, 2.0**-8, 2.0**-23)
+PRECISIONS = {"cpu": (FLOAT32,), "gpu": (TENSOR_FLOAT32, FLOAT32), "tpu": (BFLOAT16, FLOAT32)}
+"""For every platform those worth while, the fastest first."""
+
+
+def error_margin(num_dimensions: int, precision: Precision) -> float:
+    """How far a similarity of the first pass can be from one minus the exact cosine distance.
+
+    Rounding the coordinates of u to `high`, and that to the precision's p bits, moves u by at most r = sqrt(D) 2^-25 +
+    roundoff (1 + sqrt(D) 2^-25), hence the product by (1 + r)^2 - 1. A sum of D products, added in any order, is off by
+    at most g = D a / (1 - D a) times the sum of their absolute values, a being the unit roundoff of the sums
+    (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1), and that sum is at most (1 + r)^2. The last
+    2^-22 is for comparing in float32 and for |u|^2 being only nearly one.
+
+    Args:
+      num_dimensions: D.
+      precision: of the first pass.
+    """
+    rounded_up_to = np.sqrt(num_dimensions) * 2.0**-25
+    moved = rounded_up_to + precision.roundoff * (1 + rounded_up_to)
+    accumulated = num_dimensions * precision.accumulation
+    if accumulated >= 0.5:
+        return np.inf
+    return ((1 + moved) ** 2 - 1) + accumulated / (1 - accumulated) * (1 + moved) ** 2 + 2.0**-22
+
+
+def choose_precision(num_dimensions: int, height: float, platform: str) -> Precision:
+    """The fastest precision whose margin adds little, at most a tenth, to a bound of distances; else float32."""
+    for precision in PRECISIONS.get(platform, (FLOAT32,)):
+        if error_margin(num_dimensions, precision) <= height / 10:
+            return precision
+    return FLOAT32
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Pairs of rows with their distances.
+
+    Attributes:
+      first, second: [P] int64, rows, first < second.
+      distance: [P] float64.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    distance: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+class Neighbours:
+    """Finds close pairs among n unit vectors, which lie on all local devices."""
+
+    def __init__(
+        self,
+        units: Units,
+        *,
+        block_rows: int | None = None,
+        precision: Precision | None = None,
+        devices: list[jax.Device] | None = None,
+        together: bool = False,
+    ):
+        """Puts the vectors on the devices.
+
+        Args:
+          units: n unit vectors.
+          block_rows: rows of a block; by default as suits the size and the devices.
+          precision: of the first pass; by default as suits the devices and the bound on distances.
+          devices: by default all local ones; of a processor only the first, for they share it.
+          together: whether all processes do the same at the same time, each with its share of the blocks.
+        """
+        self._units = units
+        self._devices = devices or _useful_devices()
+        self._precision = precision
+        self._together = together
+        self._block = block_rows or _block_rows(len(units), self._devices[0].platform)
+        self._num_blocks = -(-len(units) // self._block)
+        self._vectors: dict[str, list[jax.Array]] = {}
+
+    def within(
+        self,
+        height: float,
+        *,
+        max_pairs: int,
+        expected_pairs: float = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Graph:
+        """All pairs of rows up to a distance.
+
+        Args:
+          height: the largest distance.
+          max_pairs: how many there is memory for.
+          expected_pairs: about how many there will be; a good guess saves time.
+          progress: is told how many blocks of how many are done.
+
+        Returns:
+          The pairs, in no particular order.
+
+        Raises:
+          TooManyPairs: there are more than `max_pairs`.
+        """
+        found = self._found(height, max_pairs, expected_pairs, progress)
+        if self._together:
+            found = [parallel.gather_rows(part) for part in found]
+        if len(found[0]) > max_pairs:
+            raise TooManyPairs
+        return Graph(*found)
+
+    def _found(self, height, max_pairs, expected_pairs, progress) -> list[np.ndarray]:
+        """The pairs of this process; where there are too many, only so many that this can be told."""
+        parts, num_found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))], 0
+        for first, second in self._candidates(height, expected_pairs, progress):
+            distance = pair_distances(self._units, first, second)
+            close = distance <= height
+            parts.append((first[close], second[close], distance[close]))
+            num_found += len(parts[-1][0])
+            if num_found > max_pairs:
+                break
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+    def height_for(self, pairs_per_row: float) -> float:
+        """Estimates from a sample of rows the height up to which there are so many pairs for every row.
+
+        What is returned decides how much work is done, not what comes out of it.
+        """
+        num_rows = len(self._units)
+        size = min(num_rows, max(64, min(512, num_rows // 16)))
+        sample = np.sort(np.random.default_rng(num_rows).choice(num_rows, size, replace=False))
+        wanted = min(int(np.ceil(2 * pairs_per_row * size)), size * (num_rows - 1))
+        largest = np.empty(0, np.float32)  # similarities, of which only the `wanted` largest are kept
+        for start in range(0, num_rows, 1024):
+            similarity = self._units.high[sample] @ self._units.high[start : start + 1024].T
+            own = (sample >= start) & (sample < start + 1024)
+            similarity[own, sample[own] - start] = -np.inf
+            if len(largest) == wanted:
+                similarity = similarity[similarity > largest[0]]
+            largest = np.concatenate([largest, similarity.ravel()])
+            if len(largest) > wanted:
+                largest = np.partition(largest, len(largest) - wanted)[-wanted:]  # the least of them comes first
+        return float(max(1 - largest.min(), 0.0))
+
+    def _candidates(self, height, expected_pairs, progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        precision = self._precision or choose_precision(self._units.num_dimensions, height, self._devices[0].platform)
+        least = np.float32(1 - height - error_margin(self._units.num_dimensions, precision))
+        vectors = self._on_devices(precision.dtype)
+        blocks = [(a, b) for a in range(self._num_blocks) for b in range(a, self._num_blocks)]
+        if self._together:
+            blocks = blocks[parallel.process_index() :: parallel.process_count()]
+        pending: deque = deque()
+        capacity = _Capacity(self._block)
+        capacity.grow(int(2 * expected_pairs / self._num_blocks**2))
+        for done, (a, b) in enumerate(blocks):
+            device = done % len(self._devices)
+            arguments = (vectors[device], a * self._block, b * self._block, least)
+            pending.append((a, b, arguments, capacity.rows, self._dispatch(arguments, capacity.rows, precision)))
+            if len(pending) > 2 * len(self._devices):
+                yield self._collect(*pending.popleft(), capacity, precision)
+            if progress is not None:
+                progress(done + 1, len(blocks))
+        while pending:
+            yield self._collect(*pending.popleft(), capacity, precision)
+
+    def _dispatch(self, arguments, capacity: int, precision: Precision):
+        return _hits(*arguments, block=self._block, capacity=capacity, precision=precision.product)
+
+    def _collect(self, a, b, arguments, rows, result, capacity, precision) -> tuple[np.ndarray, np.ndarray]:
+        """The pairs of one block, once it is computed; it is computed again where it had more hits than room."""
+        count = int(result[0])
+        if count > rows:
+            capacity.grow(count)
+            result = self._dispatch(arguments, capacity.rows, precision)
+        group, similarity = (np.asarray(x)[:count] for x in result[1:])
+        hit = np.flatnonzero(similarity.ravel() >= arguments[3])
+        position = group[hit // GROUP].astype(np.int64) * GROUP + hit % GROUP
+        first, second = np.divmod(position, self._block)
+        first += a * self._block
+        second += b * self._block
+        valid = (first < second) & (second < len(self._units))
+        return first[valid], second[valid]
+
+    def _on_devices(self, dtype: str) -> list[jax.Array]:
+        if dtype not in self._vectors:
+            padding = self._num_blocks * self._block - len(self._units)
+            padded = np.pad(self._units.high, ((0, padding), (0, 0))) if padding else self._units.high
+            padded = jnp.asarray(padded, dtype)
+            self._vectors[dtype] = [jax.device_put(padded, device) for device in self._devices]
+        return self._vectors[dtype]
+
+
+class _Capacity:
+    """Room for the groups with hits of a block: a power of two, so that few programs are compiled."""
+
+    def __init__(self, block: int):
+        self._most = block * block // GROUP
+        self.rows = min(self._most, 1024)
+
+    def grow(self, needed: int) -> None:
+        while self.rows < min(needed, self._most):
+            self.rows = min(self._most, 2 * self.rows)
+
+
+@functools.partial(jax.jit, static_argnames=("block", "capacity", "precision"))
+def _hits(vectors, row, column, least, *, block: int, capacity: int, precision):
+    """The groups of a block of similarities in which any is `least` or more: their number, places and contents."""
+    rows = jax.lax.dynamic_slice_in_dim(vectors, row, block)
+    columns = jax.lax.dynamic_slice_in_dim(vectors, column, block)
+    similarity = jnp.matmul(rows, columns.T, precision=precision, preferred_element_type=jnp.float32)
+    groups = similarity.reshape(-1, GROUP)
+    is_hit = groups.max(axis=1) >= least
+    (places,) = jnp.nonzero(is_hit, size=capacity, fill_value=0)
+    return is_hit.sum(), places, groups[places]
+
+
+def _useful_devices() -> list[jax.Device]:
+    devices = jax.local_devices()
+    return devices[:1] if devices[0].platform == "cpu" else devices
+
+
+def _block_rows(num_rows: int, platform: str) -> int:
+    """A multiple of GROUP: small enough for the cache, and at least four to a side, as half of them are left out."""
+    largest = 1024 if platform == "cpu" else 8192
+    return min(largest, -(-num_rows // (4 * GROUP)) * GROUP)

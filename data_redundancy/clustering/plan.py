@@ -1,0 +1,179 @@
+"""Which way to cluster, what it will take, and whether it fits: decided before any work is done.
+
+The constants were measured on two cores of a processor, in nanoseconds; the choice between ways depends on their
+ratios only, and `speed` scales the times to the machine at hand.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_redundancy.errors import InputError
+
+# Pairs within the height at which a share of the rows is merged, for every row: as found in embeddings of natural
+# images by trained ResNets, rounded up: some more cost little, too few another pass. No result depends on it.
+_SHARES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_PAIRS_PER_ROW = (0.002, 0.03, 0.25, 0.7, 2.2, 6.0, 13.0, 26.0, 46.0, 90.0, 200.0, 800.0, 5000.0)
+
+BYTES_PER_PAIR = 130
+"""At the peak, while the pairs are sorted."""
+
+_CONTRACT_TO_SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+_SMALLEST_GRAPH = 256  # rows; below, the matrix is there before a graph is set up
+
+_NS_PER_FLOP = 1 / 150
+_NS_PER_FLOP64 = 1 / 80
+_NS_PER_ENTRY = 0.6  # of the first pass
+_NS_PER_ENTRY64 = 12  # of the matrix of distances
+_NS_PER_PAIR, _NS_PER_PAIR_DIMENSION = 700, 4.5
+_NS_PER_DENSE = {"complete": 45, "average": 60, "single": 12}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one class will be clustered.
+
+    Attributes:
+      num_rows: n.
+      num_merges: how many are wanted.
+      graph_merges: how many of them are found on the graph of close pairs; the others on the matrix of distances
+        between the clusters that are left then.
+      seconds: expected, on two cores; see `speed`.
+      peak_bytes: expected.
+      max_pairs: how many the graph may hold.
+      memory_limit: in bytes.
+    """
+
+    num_rows: int
+    num_merges: int
+    graph_merges: int
+    seconds: float
+    peak_bytes: float
+    max_pairs: int = 0
+    memory_limit: float = 0.0
+
+    @property
+    def way(self) -> str:
+        """In words."""
+        if self.graph_merges >= self.num_merges:
+            return "graph"
+        return "graph, then matrix" if self.graph_merges else "matrix"
+
+
+@functools.cache
+def speed() -> float:
+    """How much faster this machine multiplies matrices than the one where the constants were measured."""
+    matrix = jnp.ones((1024, 1024), jnp.float32)
+    product = jax.jit(lambda a: (a @ a).sum())
+    seconds = np.inf
+    for _ in range(3):  # the first call compiles
+        start = time.perf_counter()
+        product(matrix).block_until_ready()
+        seconds = min(seconds, time.perf_counter() - start)
+    return 2 * 1024**3 * _NS_PER_FLOP * 1e-9 / seconds
+
+
+def pairs_per_row(share: float) -> float:
+    """A guess of how many pairs there are, for every row, up to the height at which a share of the rows is merged."""
+    return float(np.exp(np.interp(share, _SHARES, np.log(_PAIRS_PER_ROW))))
+
+
+def make_plan(
+    num_rows: int, num_dimensions: int, num_merges: int, method: str, memory_limit: float, way: str | None = None
+) -> Plan:
+    """Chooses the way that is expected to be the fastest among those that fit.
+
+    Args:
+      num_rows: n.
+      num_dimensions: D.
+      num_merges: how many merges are wanted, up to n-1.
+      method: the linkage.
+      memory_limit: in bytes.
+      way: `graph`, `matrix` or `graph, then matrix`, to leave no choice.
+
+    Returns:
+      The plan.
+
+    Raises:
+      InputError: nothing fits.
+    """
+    ways = [_estimate(num_rows, num_dimensions, num_merges, m, method) for m in _choices(num_rows, num_merges, method)]
+    ways = [p for p in ways if way is None or p.way == way]
+    fitting = [p for p in ways if p.peak_bytes <= memory_limit]
+    if not fitting:
+        least = min(ways, key=lambda p: p.peak_bytes)
+        raise InputError(_too_large(least, num_dimensions, method, memory_limit))
+    best = min(fitting, key=lambda p: p.seconds)
+    room = memory_limit - _base_bytes(num_rows, num_dimensions)
+    return dataclasses.replace(best, max_pairs=max(num_rows, int(room / BYTES_PER_PAIR)), memory_limit=memory_limit)
+
+
+def _choices(num_rows: int, num_merges: int, method: str) -> list[int]:
+    if method == "average" or num_merges == 0:
+        return [0]  # a mean can be small although some of the distances are large
+    if method == "single":
+        return [0, num_merges]
+    contractions = [int(share * num_rows) for share in _CONTRACT_TO_SHARES]
+    return [0, *(m for m in contractions if m < num_merges), num_merges]
+
+
+def _estimate(num_rows: int, num_dimensions: int, num_merges: int, graph_merges: int, method: str) -> Plan:
+    seconds, extra = 0.0, 0.0
+    all_pairs = num_rows * (num_rows - 1) / 2
+    if graph_merges:
+        pairs = min(all_pairs, num_rows * pairs_per_row(graph_merges / num_rows))
+        seconds += all_pairs * (2 * num_dimensions * _NS_PER_FLOP + _NS_PER_ENTRY)
+        seconds += pairs * (_NS_PER_PAIR + _NS_PER_PAIR_DIMENSION * num_dimensions) + 1e7
+        extra = pairs * BYTES_PER_PAIR
+    if graph_merges < num_merges:
+        left = num_rows - graph_merges
+        seconds += all_pairs * (8 * num_dimensions * _NS_PER_FLOP64 + _NS_PER_ENTRY64)
+        seconds += left**2 * _NS_PER_DENSE[method]
+        extra = max(extra, _matrix_bytes(left))
+    peak = _base_bytes(num_rows, num_dimensions) + extra
+    return Plan(num_rows, num_merges, graph_merges, seconds * 1e-9, peak)
+
+
+def _base_bytes(num_rows: int, num_dimensions: int) -> float:
+    """The vectors in fixed point, on the device, and those that they are made of."""
+    return num_rows * num_dimensions * 16 + num_rows * 100 + 2**26
+
+
+def check_matrix_fits(num_clusters: int, plan: Plan) -> None:
+    """Raises InputError where the matrix of distances between clusters, more than were expected, is too large."""
+    needed = _matrix_bytes(num_clusters)
+    if needed > plan.memory_limit:
+        raise InputError(
+            f"memory: {plan.num_rows:,} examples have too many close pairs; with {num_clusters:,} clusters left, their "
+            f"matrix needs {needed / 1e9:.3g} GB, but the limit is {plan.memory_limit / 1e9:.3g} GB; a "
+            f"max_prune_fraction of {math.floor(100 * (1 - num_clusters / plan.num_rows)) / 100} would fit"
+        )
+
+
+def _matrix_bytes(num_clusters: int) -> float:
+    return num_clusters**2 * 8 * 1.1 + 10 * 8 * 2**20
+
+
+def _too_large(least: Plan, num_dimensions: int, method: str, memory_limit: float) -> str:
+    text = (
+        f"memory: {least.num_rows:,} examples of {num_dimensions} dimensions need {least.peak_bytes / 1e9:.3g} GB for "
+        f"{least.num_merges / least.num_rows:.3g} of them to be merged by {method} linkage, but the limit is "
+        f"{memory_limit / 1e9:.3g} GB"
+    )
+    shares = [s for s in np.arange(0.01, 1, 0.01) if int(s * least.num_rows) < least.num_merges]
+    fitting = [
+        s
+        for s in shares
+        if min(
+            _estimate(least.num_rows, num_dimensions, int(s * least.num_rows), m, method).peak_bytes
+            for m in _choices(least.num_rows, int(s * least.num_rows), method)
+        )
+        <= memory_limit
+    ]
+    return f"{text}; a max_prune_fraction of {max(fitting):.2g} would fit" if fitting else text

@@ -1,0 +1,90 @@
+"""Clustering as stages do it: what is asked for, said before it starts, with progress in large classes."""
+
+import collections
+import logging
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_redundancy import metrics
+from data_redundancy.clustering import classwise, plan
+from data_redundancy.selection import allocation
+
+log = logging.getLogger("data_redundancy")
+
+
+def labels_in_scope(config: ConfigDict, labels: np.ndarray) -> np.ndarray:
+    """The labels that separate what is clustered: those given, or all the same where the scope is the data set."""
+    return labels if config.cluster.scope == "class" else np.zeros_like(labels)
+
+
+def work(
+    config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, max_prune_fraction: float | None
+) -> classwise.Work:
+    """What there is to cluster; `max_prune_fraction` is None for whole trees."""
+    labels = labels_in_scope(config, labels)
+    limit = config.cluster.memory_limit_gb
+    return classwise.prepare(
+        embeddings,
+        labels,
+        method=config.cluster.linkage,
+        num_merges=None if max_prune_fraction is None else allocation.most_pruned(labels, max_prune_fraction),
+        memory_limit=None if limit is None else limit * 1e9,
+    )
+
+
+def announce(work: classwise.Work, labels: list[int]) -> None:
+    """Says what will be done, and what it is expected to take.
+
+    Raises:
+        InputError: something does not fit into memory.
+    """
+    plans = [work.plan(label) for label in labels]
+    sizes = sorted({p.num_rows for p in plans})
+    depth = max(p.num_merges / max(1, p.num_rows - 1) for p in plans)
+    ways = collections.Counter(_WAYS[p.way] for p in plans)
+    log.info(
+        "cluster: %s of %s examples, %d dimensions, %s linkage, %s, %s; expected: %s of memory (limit %s), %s",
+        f"{len(plans):,} {'class' if len(plans) == 1 else 'classes'}",
+        " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1]))),
+        work.num_dimensions,
+        work.method,
+        "whole trees" if depth == 1 else f"trees up to {100 * depth:.3g}% merged",
+        next(iter(ways)) if len(ways) == 1 else ", ".join(f"{way} for {count:,}" for way, count in ways.items()),
+        _gigabytes(max(p.peak_bytes for p in plans)),
+        _gigabytes(work.memory_limit),
+        _duration(sum(p.seconds for p in plans) / plan.speed()),
+    )
+
+
+_WAYS = {
+    "graph": "from close pairs",
+    "matrix": "from all distances",
+    "graph, then matrix": "from close pairs, then all distances between clusters",
+}
+
+
+class BlockProgress:
+    """Progress within a class, for those large enough to wait for."""
+
+    def __init__(self):
+        self._bar: metrics.Progress | None = None
+
+    def update(self, done: int, total: int) -> None:
+        """Says that `done` of the blocks of a pass are done."""
+        if self._bar is None:
+            self._bar = metrics.Progress("cluster: close pairs", total=total, unit="blocks")
+        self._bar.update(done)
+        if done == total:
+            self._bar.close()
+            self._bar = None
+
+
+def _gigabytes(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.2g} GB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than a second"
+    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
