@@ -5,7 +5,7 @@ in order over all devices of all processes, so that results do not depend on how
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -97,6 +97,19 @@ def barrier(name: str) -> None:
     """Waits until every process has come to the barrier of this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def split_over(devices: Sequence[jax.Device]) -> NamedSharding:
+    """Says that the first axis of an array is split over devices."""
+    return NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec(AXIS))
+
+
+def on_each(function: Callable, split: NamedSharding) -> Callable:
+    """Lets every device apply `function` to its own part of the arguments; the results are split like these.
+
+    For use inside jit: one program, in which every device may take a different number of turns of a loop.
+    """
+    return jax.shard_map(function, mesh=split.mesh, in_specs=split.spec, out_specs=split.spec, check_vma=False)
 
 
 def gather_rows(rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The whole job, as a user runs it: processes, a TFDS data set or an .npz, artifacts on disk."""
 
-import csv
 import ast
+import csv
 import json
 import os
 import re
@@ -456,9 +456,9 @@ def run_two_processes(folder):
 
 def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path):
     main_wrote, other_wrote = run_two_processes(tmp_path)
-    # The other wrote its rows of the embeddings (through TensorStore, which no audit sees) and the trees of its classes.
+    # The other wrote its rows of the embeddings (through TensorStore, which no audit sees) and its classes' trees.
     trees = [re.findall(r"dendrograms/\.partial-\d+-class_(\d)\.npz", wrote) for wrote in (main_wrote, other_wrote)]
-    assert sorted(sum(trees, [])) == list("0123456789")
+    assert sorted(trees[0] + trees[1]) == list("0123456789")
     assert min(map(len, trees)) >= 3
     assert len(ast.literal_eval(other_wrote)) == len(trees[1])
     assert "manifest.json" in main_wrote

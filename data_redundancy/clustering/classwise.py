@@ -1,18 +1,26 @@
 """One tree for every class of a data set, over devices and processes."""
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from data_redundancy.clustering import memory
-from data_redundancy.clustering.distances import check_embeddings, unit_vectors
+from data_redundancy.clustering.distances import as_float_matrix, check_embeddings, unit_vectors_of
 from data_redundancy.clustering.linkage import check_method, cut_tree, to_linkage
+from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.partitions import number_by_lowest_member
-from data_redundancy.clustering.plan import Plan, make_plan
-from data_redundancy.clustering.search import first_merges
+from data_redundancy.clustering.plan import WHOLE, Plan, make_plan
+from data_redundancy.clustering.search import device_memory, first_merges, fits_accelerator, whole_trees
 from data_redundancy.errors import InputError
+
+_CLASSES_AT_ONCE = 256  # given to the accelerators together, then written
+_LARGEST_IN_BATCH = 8192  # rows; one such class keeps an accelerator busy
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +63,7 @@ class Dendrograms:
 
     def __post_init__(self) -> None:
         check_method(self.method)
-        check_embeddings(self.embeddings)
+        as_float_matrix(self.embeddings, "embeddings")
         classes = members_by_class(check_labels(self.labels, len(self.embeddings)))
         if classes.keys() != self.trees.keys():
             raise InputError(f"trees: for classes {sorted(self.trees)}, but labels has classes {sorted(classes)}")
@@ -223,7 +231,7 @@ def cluster_each(
     """Clusters one class after the other.
 
     Args:
-      embeddings: [N, D] floats, of the whole data set.
+      embeddings: [N, D] floats, of the whole data set, as from `check_embeddings`.
       work: from `prepare`.
       labels: the classes to cluster.
       together: whether all processes do this at the same time, sharing the work on every class.
@@ -233,11 +241,19 @@ def cluster_each(
       A label and its tree.
 
     Raises:
-      InputError: an embedding without a direction (called by its index in the whole data set), or too little memory.
+      InputError: too little memory.
     """
-    for label in labels:
-        members = work.classes[label]
-        units = unit_vectors(check_embeddings(embeddings[members], indices=members))
+    at_once = [] if together else [label for label in labels if _is_for_batch(work, label)]
+    for start in range(0, len(at_once), _CLASSES_AT_ONCE):
+        batch = at_once[start : start + _CLASSES_AT_ONCE]
+        units = [unit_vectors_of(embeddings, work.classes[label]) for label in batch]
+        for label, merges in zip(batch, whole_trees(units, work.method, device_memory()), strict=True):
+            yield label, _dendrogram(work, label, merges)
+    rest = [label for label in labels if label not in at_once]
+    small = [] if together else [label for label in rest if len(work.classes[label]) <= WHOLE]
+
+    def cluster(label: int) -> Dendrogram:
+        units = unit_vectors_of(embeddings, work.classes[label])
         merges = first_merges(
             units,
             work.num_merges[label],
@@ -246,7 +262,37 @@ def cluster_each(
             together=together,
             on_block=on_block,
         )
-        yield label, Dendrogram(members, to_linkage(len(members), merges))
+        return _dendrogram(work, label, merges)
+
+    yield from zip(small, _in_threads(cluster, small, work), strict=True)
+    for label in rest:
+        if label not in small:
+            yield label, cluster(label)
+
+
+def _in_threads(cluster: Callable[[int], Dendrogram], labels: list[int], work: Work) -> Iterator[Dendrogram]:
+    """Clusters small classes side by side, a processor's core each, as far as there is memory."""
+    fitting = min((work.memory_limit / work.plan(label).peak_bytes for label in labels), default=1)
+    num_threads = max(1, min(os.cpu_count() or 1, int(fitting), len(labels)))
+    with threadpool_limits(1 if num_threads > 1 else None, "blas"), ThreadPoolExecutor(num_threads) as threads:
+        ahead = deque(threads.submit(cluster, label) for label in labels[:num_threads])
+        for label in [*labels[num_threads:], *[None] * len(ahead)]:
+            done = ahead.popleft().result()
+            if label is not None:
+                ahead.append(threads.submit(cluster, label))
+            yield done
+
+
+def _is_for_batch(work: Work, label: int) -> bool:
+    """Whether a class is one of those that accelerators cluster many at once."""
+    size = len(work.classes[label])
+    is_small = size <= _LARGEST_IN_BATCH and work.plan(label).way == "matrix"
+    return is_small and fits_accelerator(size, work.num_dimensions, work.method)
+
+
+def _dendrogram(work: Work, label: int, merges: Merges) -> Dendrogram:
+    members = work.classes[label]
+    return Dendrogram(members, to_linkage(len(members), merges[: work.num_merges[label]]))
 
 
 def share_out(work: Work, labels: Sequence[int], num_processes: int) -> tuple[list[int], list[list[int]]]:
@@ -307,6 +353,8 @@ def cluster_classes(
     work = prepare(embeddings, labels, method=method, num_merges=num_merges, memory_limit=memory_limit)
     for label in work.classes:
         work.plan(label)
-    order = list(work.classes) if progress is None else progress(list(work.classes))
-    trees = dict(cluster_each(embeddings, work, order))
+    order = list(work.classes)
+    each = cluster_each(embeddings, work, order)
+    # The wrapper of the list is only there to count what comes out.
+    trees = dict(found for _, found in zip(order if progress is None else progress(order), each, strict=True))
     return Dendrograms(embeddings, labels, trees, method)

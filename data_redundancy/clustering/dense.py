@@ -23,7 +23,7 @@ def cluster_distances(units: Units, starts: np.ndarray, method: str) -> np.ndarr
       units: n unit vectors, cluster by cluster.
       starts: [K] ascending integers, where each cluster begins.
       method: the linkage: the largest distance between members (`complete`), the smallest (`single`), or the sum of all
-        (`average`).
+        (`average`; every cluster is one vector then).
 
     Returns:
       [K, K] float64, symmetric; what is on the diagonal means nothing.

@@ -24,10 +24,7 @@ References:
   multiplication and its applications", Numerical Algorithms 59, 2012
 """
 
-import os
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
@@ -41,7 +38,7 @@ INDISTINGUISHABLE = 2.0**-47
 """Distances up to this are zero: rounding the coordinates of one vector to float32 twice, at different lengths, turns
 it by up to 2^-23, hence 2^-47. So duplicates tie exactly, also up to scale."""
 
-_ELEMENTS_AT_ONCE = 2**18  # of a temporary, so that it stays in the cache
+_ELEMENTS_AT_ONCE = 2**16  # of a temporary, so that it stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +65,12 @@ class Units:
         return self.high.shape[1]
 
 
-def check_embeddings(x: ArrayLike, name: str = "embeddings", *, indices: np.ndarray | None = None) -> np.ndarray:
+def check_embeddings(x: ArrayLike, name: str = "embeddings") -> np.ndarray:
     """Returns `x` as a floating-point matrix in which every row has a direction.
 
     Args:
       x: [n, D] floats or integers.
       name: what to call `x` in an error.
-      indices: [n] integers, what to call the rows in an error where `x` is a part of something larger; by default a
-        row is called by its position.
 
     Returns:
       [n, D] float32 or float64: `x` itself where it already is one, otherwise a copy (float16 becomes float32, integers
@@ -85,20 +80,27 @@ def check_embeddings(x: ArrayLike, name: str = "embeddings", *, indices: np.ndar
       InputError: `x` is not a numeric matrix with rows and columns, or holds NaN, an infinity or a zero vector (the
         first offending row is named).
     """
-    x = _as_float_matrix(x, name)
-    # Reductions over rows rather than a mask over elements: no temporary of the size of x.
-    with np.errstate(invalid="ignore"):
-        largest = np.maximum(x.max(axis=1), -x.min(axis=1))
-    has_direction = np.isfinite(largest) & (largest > 0)
-    if not has_direction.all():
-        row = int(np.argmin(has_direction))
-        index = row if indices is None else int(indices[row])
-        fault = "holds NaN" if np.isnan(largest[row]) else "is a zero vector" if largest[row] == 0 else "is infinite"
-        raise InputError(f"{name}: index {index} {fault}; cosine distances need finite vectors other than zero")
+    x = as_float_matrix(x, name)
+    # One pass over the data. Sums also overflow and cancel, so they only say where to look.
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = x.sum(axis=1)
+    for row in np.flatnonzero(~np.isfinite(total) | (total == 0)).tolist():
+        fault = _fault(x[row])
+        if fault:
+            raise InputError(f"{name}: index {row} {fault}; cosine distances need finite vectors other than zero")
     return x
 
 
-def _as_float_matrix(x: ArrayLike, name: str) -> np.ndarray:
+def _fault(row: np.ndarray) -> str | None:
+    if np.isnan(row).any():
+        return "holds NaN"
+    if np.isinf(row).any():
+        return "is infinite"
+    return None if row.any() else "is a zero vector"
+
+
+def as_float_matrix(x: ArrayLike, name: str) -> np.ndarray:
+    """Returns `x` as a matrix of float32 or float64, see `check_embeddings`, without looking at its values."""
     try:
         x = np.asarray(x)
     except ValueError as error:
@@ -124,39 +126,57 @@ def unit_vectors(x: ArrayLike) -> Units:
       InputError: see `check_embeddings`.
     """
     x = check_embeddings(x, "x")
-    num_rows, num_dimensions = x.shape
-    units = Units(np.empty(x.shape, np.float32), np.empty(x.shape, np.float32))
+    return unit_vectors_of(x, np.arange(len(x)))
 
-    def fill(rows: slice) -> None:
-        _split(_normalise(x[rows].astype(np.float64)), units.high[rows], units.low[rows])
 
-    _for_all(fill, num_rows, num_dimensions)
+def unit_vectors_of(x: np.ndarray, rows: np.ndarray) -> Units:
+    """Scales some rows of a matrix to length one.
+
+    Args:
+      x: [N, D] floats, as from `check_embeddings`.
+      rows: [n] integers.
+
+    Returns:
+      The unit vectors, the same to the last bit on every machine.
+    """
+    shape = len(rows), x.shape[1]
+    units = Units(np.empty(shape, np.float32), np.empty(shape, np.float32))
+    bits = min(24, (53 - (x.shape[1] - 1).bit_length()) // 2)
+    for some in _slices(*shape):
+        unit = x[rows[some]].astype(np.float64)
+        _normalise(unit)
+        high = _rounded(unit, 24)
+        units.high[some] = high
+        unit -= high  # exact: both are multiples of the smaller one's last bit
+        units.low[some] = _rounded(unit, 24 + bits)
     return units
 
 
-def _for_all(work: Callable[[slice], None], num_rows: int, num_dimensions: int) -> None:
-    """Calls `work` for slices of the rows, in threads: NumPy lets others run while it computes."""
+def _slices(num_rows: int, num_dimensions: int) -> Iterator[slice]:
     step = max(1, _ELEMENTS_AT_ONCE // num_dimensions)
-    slices = [slice(start, start + step) for start in range(0, num_rows, step)]
-    if len(slices) < 4:
-        deque(map(work, slices), maxlen=0)
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        deque(threads.map(work, slices), maxlen=0)
+    return (slice(start, start + step) for start in range(0, num_rows, step))
 
 
-def _normalise(x: np.ndarray) -> np.ndarray:
-    """Scales rows, in place, to a length of 2^24."""
-    largest = np.maximum(x.max(axis=1), -x.min(axis=1))
-    if largest.min() < 2.0**-200 or largest.max() > 2.0**200:
-        # Their squares would vanish or overflow. Powers of two change no other digit.
+def _normalise(x: np.ndarray) -> None:
+    """Scales rows, in place, to length one."""
+    with np.errstate(over="ignore", under="ignore"):
+        square = _ordered_sum(np.square(x))
+    if square.min() < 2.0**-400 or square.max() > 2.0**400:
+        # Squares vanish or overflow. Powers of two change no other digit.
+        largest = np.maximum(x.max(axis=1), -x.min(axis=1))
         np.ldexp(x, -np.frexp(largest)[1][:, None], out=x)
-    x *= (2.0**24 / np.sqrt(_ordered_sum(np.square(x))))[:, None]
-    return x
+        square = _ordered_sum(np.square(x))
+    x *= (1 / np.sqrt(square))[:, None]
 
 
 def _ordered_sum(x: np.ndarray) -> np.ndarray:
     """Sums over the last axis in a fixed order: NumPy's own sum depends on the width of the processor's registers."""
+    lanes = 64
+    if (width := x.shape[1]) > lanes:
+        whole = width - width % lanes
+        folded = x[:, :whole].reshape(len(x), -1, lanes).sum(axis=1)  # lane by lane, one row of them after the other
+        folded[:, : width - whole] += x[:, whole:]
+        x = folded
     while (width := x.shape[1]) > 1:
         half = width // 2
         folded = x[:, :half] + x[:, half : 2 * half]
@@ -166,17 +186,12 @@ def _ordered_sum(x: np.ndarray) -> np.ndarray:
     return x[:, 0]
 
 
-def _split(scaled: np.ndarray, high: np.ndarray, low: np.ndarray) -> None:
-    bits = min(24, (53 - (scaled.shape[1] - 1).bit_length()) // 2)
-    rounded = np.rint(scaled)
-    scaled -= rounded  # exact: both are multiples of the smaller one's last bit
-    scaled *= 2.0**bits
-    np.rint(scaled, out=scaled)
-    # Adding zero turns -0 into 0, so that equal vectors are equal bit for bit.
-    np.multiply(rounded, 2.0**-24, out=high, casting="same_kind")
-    high += 0.0
-    np.multiply(scaled, 2.0 ** -(24 + bits), out=low, casting="same_kind")
-    low += 0.0
+def _rounded(x: np.ndarray, bits: int) -> np.ndarray:
+    """Rounds to multiples of 2^-bits; what rounds to zero becomes +0, so that equal vectors are equal bit for bit."""
+    magnitude = 1.5 * 2.0 ** (52 - bits)  # of numbers about as large float64 holds just these multiples
+    rounded = x + magnitude
+    rounded -= magnitude
+    return rounded
 
 
 def pair_distances(units: Units, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -191,14 +206,11 @@ def pair_distances(units: Units, first: np.ndarray, second: np.ndarray) -> np.nd
       [P] float64 within [0, 2].
     """
     distances = np.empty(len(first))
-
-    def fill(pairs: slice) -> None:
-        high = units.high[first[pairs]].astype(np.float64) - units.high[second[pairs]]
-        low = units.low[first[pairs]].astype(np.float64) - units.low[second[pairs]]
+    for some in _slices(len(first), units.num_dimensions):
+        high = units.high[first[some]].astype(np.float64) - units.high[second[some]]
+        low = units.low[first[some]].astype(np.float64) - units.low[second[some]]
         squares, low_squares = (np.einsum("pd,pd->p", a, a) for a in (high, low))
-        distances[pairs] = squares + (2 * np.einsum("pd,pd->p", high, low) + low_squares)
-
-    _for_all(fill, len(first), units.num_dimensions)
+        distances[some] = squares + (2 * np.einsum("pd,pd->p", high, low) + low_squares)
     distances /= 2
     distances[distances <= INDISTINGUISHABLE] = 0
     return np.minimum(distances, 2.0, out=distances)

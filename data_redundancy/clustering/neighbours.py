@@ -16,6 +16,7 @@ import numpy as np
 
 from data_redundancy import parallel
 from data_redundancy.clustering.distances import Units, pair_distances
+from data_redundancy.clustering.plan import WHOLE
 
 GROUP = 64
 """Similarities that are looked at together: only groups with a hit leave the device."""
@@ -125,6 +126,15 @@ class Neighbours:
         self._block = block_rows or _block_rows(len(units), self._devices[0].platform)
         self._num_blocks = -(-len(units) // self._block)
         self._vectors: dict[str, list[jax.Array]] = {}
+        on_processor = self._devices[0].platform == "cpu" and precision is None and block_rows is None
+        self._is_whole = on_processor and len(units) <= WHOLE and not together
+
+    @functools.cached_property
+    def _similarities(self) -> np.ndarray:
+        """Those of all pairs, [n, n] float32."""
+        vectors = self._units.high
+        # Of a matrix and its own transpose NumPy computes one half. With few dimensions mirroring costs more than that.
+        return vectors @ (vectors if self._units.num_dimensions >= 256 else vectors.copy()).T
 
     def within(
         self,
@@ -178,17 +188,28 @@ class Neighbours:
         wanted = min(int(np.ceil(2 * pairs_per_row * size)), size * (num_rows - 1))
         largest = np.empty(0, np.float32)  # similarities, of which only the `wanted` largest are kept
         for start in range(0, num_rows, 1024):
-            similarity = self._units.high[sample] @ self._units.high[start : start + 1024].T
-            own = (sample >= start) & (sample < start + 1024)
-            similarity[own, sample[own] - start] = -np.inf
+            similarity = self._sampled(sample, start, min(start + 1024, num_rows))
             if len(largest) == wanted:
-                similarity = similarity[similarity > largest[0]]
+                similarity = similarity[similarity > largest.min()]
             largest = np.concatenate([largest, similarity.ravel()])
             if len(largest) > wanted:
-                largest = np.partition(largest, len(largest) - wanted)[-wanted:]  # the least of them comes first
-        return float(max(1 - largest.min(), 0.0))
+                largest = np.partition(largest, len(largest) - wanted)[-wanted:]
+        return float(np.clip(1 - largest.min(), 0.0, 2.0))
+
+    def _sampled(self, sample: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """The similarities of sampled rows to others; of a row to itself, minus infinity."""
+        if self._is_whole:
+            similarity = self._similarities[sample, start:stop]
+        else:
+            similarity = self._units.high[sample] @ self._units.high[start:stop].T
+        own = (sample >= start) & (sample < stop)
+        similarity[own, sample[own] - start] = -np.inf
+        return similarity
 
     def _candidates(self, height, expected_pairs, progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if self._is_whole:
+            yield self._candidates_of_whole(height)
+            return
         precision = self._precision or choose_precision(self._units.num_dimensions, height, self._devices[0].platform)
         least = np.float32(1 - height - error_margin(self._units.num_dimensions, precision))
         vectors = self._on_devices(precision.dtype)
@@ -208,6 +229,11 @@ class Neighbours:
                 progress(done + 1, len(blocks))
         while pending:
             yield self._collect(*pending.popleft(), capacity, precision)
+
+    def _candidates_of_whole(self, height: float) -> tuple[np.ndarray, np.ndarray]:
+        least = np.float32(1 - height - error_margin(self._units.num_dimensions, FLOAT32))
+        first, second = np.divmod(np.flatnonzero(self._similarities.ravel() >= least), len(self._units))
+        return first[first < second], second[first < second]
 
     def _dispatch(self, arguments, capacity: int, precision: Precision):
         return _hits(*arguments, block=self._block, capacity=capacity, precision=precision.product)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_redundancy.clustering.distances import float64_device
 from data_redundancy.errors import InputError
 
 # Pairs within the height at which a share of the rows is merged, for every row: as found in embeddings of natural
@@ -24,15 +25,34 @@ _PAIRS_PER_ROW = (0.002, 0.03, 0.25, 0.7, 2.2, 6.0, 13.0, 26.0, 46.0, 90.0, 200.
 BYTES_PER_PAIR = 130
 """At the peak, while the pairs are sorted."""
 
-_CONTRACT_TO_SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
-_SMALLEST_GRAPH = 256  # rows; below, the matrix is there before a graph is set up
+WHOLE = 4096
+"""Up to so many rows a processor computes all similarities at once, and keeps them."""
 
-_NS_PER_FLOP = 1 / 150
-_NS_PER_FLOP64 = 1 / 80
-_NS_PER_ENTRY = 0.6  # of the first pass
-_NS_PER_ENTRY64 = 12  # of the matrix of distances
-_NS_PER_PAIR, _NS_PER_PAIR_DIMENSION = 700, 4.5
-_NS_PER_DENSE = {"complete": 45, "average": 60, "single": 12}
+_CONTRACT_TO_SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What work costs, in nanoseconds.
+
+    Attributes:
+      flop: of the first pass.
+      entry: for each of its similarities, beside the product.
+      flop64: of exact distances.
+      entry64: for each of them, beside the product.
+      dense: for each entry of the first matrix, to agglomerate it.
+    """
+
+    flop: float
+    entry: float
+    flop64: float
+    entry64: float
+    dense: dict[str, float]
+
+
+_PROCESSOR = Costs(1 / 150, 0.6, 1 / 80, 12, {"complete": 45, "average": 60, "single": 12})
+# Of a data centre's accelerator, from its data sheet, not measured.
+_ACCELERATOR = Costs(1 / 50_000, 0.01, 1 / 20_000, 0.1, {"complete": 0.1, "average": 0.2, "single": 12})
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class Plan:
         between the clusters that are left then.
       seconds: expected, on two cores; see `speed`.
       peak_bytes: expected.
-      max_pairs: how many the graph may hold.
+      max_pairs: how many the graph may hold: there is no memory for more, or the matrix would be cheaper.
       memory_limit: in bytes.
     """
 
@@ -68,7 +88,9 @@ class Plan:
 
 @functools.cache
 def speed() -> float:
-    """How much faster this machine multiplies matrices than the one where the constants were measured."""
+    """How much faster this processor multiplies matrices than the one where the constants were measured."""
+    if float64_device().platform != "cpu":
+        return 1.0
     matrix = jnp.ones((1024, 1024), jnp.float32)
     product = jax.jit(lambda a: (a @ a).sum())
     seconds = np.inf
@@ -76,12 +98,17 @@ def speed() -> float:
         start = time.perf_counter()
         product(matrix).block_until_ready()
         seconds = min(seconds, time.perf_counter() - start)
-    return 2 * 1024**3 * _NS_PER_FLOP * 1e-9 / seconds
+    return 2 * 1024**3 * _PROCESSOR.flop * 1e-9 / seconds
 
 
 def pairs_per_row(share: float) -> float:
     """A guess of how many pairs there are, for every row, up to the height at which a share of the rows is merged."""
     return float(np.exp(np.interp(share, _SHARES, np.log(_PAIRS_PER_ROW))))
+
+
+def pairs_to_start_with(num_rows: int, share: float) -> float:
+    """How many pairs, for every row, to look for at first: few where looking again costs little."""
+    return pairs_per_row(share) * (0.3 if num_rows <= WHOLE and float64_device().platform == "cpu" else 1.0)
 
 
 def make_plan(
@@ -105,13 +132,18 @@ def make_plan(
     """
     ways = [_estimate(num_rows, num_dimensions, num_merges, m, method) for m in _choices(num_rows, num_merges, method)]
     ways = [p for p in ways if way is None or p.way == way]
+    if not ways:
+        raise InputError(f"way {way!r}: no way to find {num_merges} merges of {num_rows} rows by {method} linkage")
     fitting = [p for p in ways if p.peak_bytes <= memory_limit]
     if not fitting:
         least = min(ways, key=lambda p: p.peak_bytes)
         raise InputError(_too_large(least, num_dimensions, method, memory_limit))
     best = min(fitting, key=lambda p: p.seconds)
-    room = memory_limit - _base_bytes(num_rows, num_dimensions)
-    return dataclasses.replace(best, max_pairs=max(num_rows, int(room / BYTES_PER_PAIR)), memory_limit=memory_limit)
+    most = (memory_limit - _base_bytes(num_rows, num_dimensions)) / BYTES_PER_PAIR
+    matrix = [p for p in fitting if p.graph_merges == 0]
+    if matrix and way is None:
+        most = min(most, matrix[0].seconds * 1e9 / _nanoseconds_of_pair(num_dimensions))
+    return dataclasses.replace(best, max_pairs=max(num_rows, int(most)), memory_limit=memory_limit)
 
 
 def _choices(num_rows: int, num_merges: int, method: str) -> list[int]:
@@ -124,40 +156,46 @@ def _choices(num_rows: int, num_merges: int, method: str) -> list[int]:
 
 
 def _estimate(num_rows: int, num_dimensions: int, num_merges: int, graph_merges: int, method: str) -> Plan:
-    seconds, extra = 0.0, 0.0
+    costs = _PROCESSOR if float64_device().platform == "cpu" else _ACCELERATOR
+    nanoseconds, extra = 0.0, 0.0
     all_pairs = num_rows * (num_rows - 1) / 2
     if graph_merges:
-        pairs = min(all_pairs, num_rows * pairs_per_row(graph_merges / num_rows))
-        seconds += all_pairs * (2 * num_dimensions * _NS_PER_FLOP + _NS_PER_ENTRY)
-        seconds += pairs * (_NS_PER_PAIR + _NS_PER_PAIR_DIMENSION * num_dimensions) + 1e7
-        extra = pairs * BYTES_PER_PAIR
+        pairs = min(all_pairs, num_rows * pairs_to_start_with(num_rows, graph_merges / num_rows))
+        nanoseconds += all_pairs * (2 * num_dimensions * costs.flop + costs.entry)
+        nanoseconds += pairs * _nanoseconds_of_pair(num_dimensions) + 3e6
+        extra = pairs * BYTES_PER_PAIR + (4 * num_rows**2 if num_rows <= WHOLE else 0)
     if graph_merges < num_merges:
         left = num_rows - graph_merges
-        seconds += all_pairs * (8 * num_dimensions * _NS_PER_FLOP64 + _NS_PER_ENTRY64)
-        seconds += left**2 * _NS_PER_DENSE[method]
+        nanoseconds += all_pairs * (8 * num_dimensions * costs.flop64 + costs.entry64)
+        nanoseconds += left**2 * costs.dense[method]
         extra = max(extra, _matrix_bytes(left))
     peak = _base_bytes(num_rows, num_dimensions) + extra
-    return Plan(num_rows, num_merges, graph_merges, seconds * 1e-9, peak)
+    return Plan(num_rows, num_merges, graph_merges, nanoseconds * 1e-9, peak)
+
+
+def _nanoseconds_of_pair(num_dimensions: int) -> float:
+    return 700 + 4.5 * num_dimensions
 
 
 def _base_bytes(num_rows: int, num_dimensions: int) -> float:
-    """The vectors in fixed point, on the device, and those that they are made of."""
-    return num_rows * num_dimensions * 16 + num_rows * 100 + 2**26
+    """The vectors: in fixed point, on the device, those that they are made of, and their order by cluster."""
+    return num_rows * num_dimensions * 24 + num_rows * 100 + 2**25
 
 
 def check_matrix_fits(num_clusters: int, plan: Plan) -> None:
     """Raises InputError where the matrix of distances between clusters, more than were expected, is too large."""
     needed = _matrix_bytes(num_clusters)
     if needed > plan.memory_limit:
+        share = math.floor(100 * (1 - num_clusters / plan.num_rows)) / 100
         raise InputError(
-            f"memory: {plan.num_rows:,} examples have too many close pairs; with {num_clusters:,} clusters left, their "
-            f"matrix needs {needed / 1e9:.3g} GB, but the limit is {plan.memory_limit / 1e9:.3g} GB; a "
-            f"max_prune_fraction of {math.floor(100 * (1 - num_clusters / plan.num_rows)) / 100} would fit"
+            f"memory: {plan.num_rows:,} different examples have too many close pairs; with {num_clusters:,} clusters "
+            f"left, their matrix needs {needed / 1e9:.3g} GB, but the limit is {plan.memory_limit / 1e9:.3g} GB"
+            + (f"; a max_prune_fraction of {share} would fit" if share else "")
         )
 
 
 def _matrix_bytes(num_clusters: int) -> float:
-    return num_clusters**2 * 8 * 1.1 + 10 * 8 * 2**20
+    return num_clusters**2 * 8 * 1.1 + 10 * 8 * min(num_clusters, 1024) ** 2
 
 
 def _too_large(least: Plan, num_dimensions: int, method: str, memory_limit: float) -> str:

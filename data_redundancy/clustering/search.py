@@ -5,16 +5,17 @@ height (`neighbours`, `sparse`); that height is guessed, and raised until the me
 wanted, the rest are found on the matrix of distances between the clusters that are left (`dense`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from data_redundancy.clustering import dense, memory
-from data_redundancy.clustering.distances import Units
+from data_redundancy.clustering import dense, device_rounds, memory
+from data_redundancy.clustering.distances import Units, float64_device, padded_size
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import Graph, Neighbours, TooManyPairs
 from data_redundancy.clustering.partitions import partition
-from data_redundancy.clustering.plan import Plan, check_matrix_fits, make_plan, pairs_per_row
+from data_redundancy.clustering.plan import Plan, check_matrix_fits, make_plan, pairs_to_start_with
 from data_redundancy.clustering.sparse import complete_linkage, single_linkage
 
 LINKAGES = ("complete", "average", "single")
@@ -53,52 +54,116 @@ def first_merges(
     Raises:
       InputError: they need more memory than there is.
     """
-    rows, copies = _distinct(units)
-    wanted = num_merges - len(copies)
+    distinct = _Distinct.of(units)
+    wanted = num_merges - len(distinct.copies)
     if wanted <= 0:
-        return copies.in_order(method)[:num_merges]
+        return distinct.merges(Merges.none(), method)[:num_merges]
     limit = memory.default_limit() if memory_limit is None else memory_limit
-    plan = make_plan(len(rows), units.num_dimensions, wanted, method, limit, way)
-    if len(copies):
-        units = units[rows]
-    found = Merges.none()
+    plan = make_plan(len(distinct.rows), units.num_dimensions, wanted, method, limit, way)
+    units, found = distinct.units, Merges.none()
     if plan.graph_merges:
         neighbours = Neighbours(units, block_rows=block_rows, together=together)
         found = _on_graph(neighbours, plan, method, on_block).in_order(method)[: plan.graph_merges]
     if len(found) < wanted:
         if method == "single":
             found = Merges.none()  # ties go by rows, which the matrix between clusters does not know
+        found = Merges.concatenate([found, _on_matrix(units, distinct.sizes, found, method, plan)])
+    return distinct.merges(found, method)[:num_merges]
+
+
+def whole_trees(units: Sequence[Units], method: str, device_memory: float) -> list[Merges]:
+    """All merges of many classes at once, by rounds on the accelerators.
+
+    Args:
+      units: for every class n_c unit vectors.
+      method: `complete` or `average`.
+      device_memory: in bytes, of every device.
+
+    Returns:
+      For every class the n_c-1 merges, in order.
+
+    Raises:
+      InputError: a class does not fit.
+    """
+    distinct = [_Distinct.of(u) for u in units]
+    found = device_rounds.trees(
+        [d.units for d in distinct], method, sizes=[d.sizes for d in distinct], memory_limit=device_memory
+    )
+    return [d.merges(merges, method) for d, merges in zip(distinct, found, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Distinct:
+    """The distinct ones among n vectors.
+
+    Attributes:
+      units: K unit vectors.
+      rows: [K] int64, ascending, the first row of each.
+      sizes: [K] int64, how often each occurs.
+      copies: the merges of each with its copies.
+    """
+
+    units: Units
+    rows: np.ndarray
+    sizes: np.ndarray
+    copies: Merges
+
+    @classmethod
+    def of(cls, units: Units) -> "_Distinct":
+        rows, copies = _without_copies(units)
         sizes = 1 + np.bincount(np.searchsorted(rows, copies.low), minlength=len(rows))
-        found = Merges.concatenate([found, _on_matrix(units, sizes, found, method, plan)])
-    # Copies come first, also before vectors that only point in the same direction, whose distance is zero as well.
-    return Merges.concatenate([copies.in_order(method), found.renamed(rows).in_order(method)])[:num_merges]
+        return cls(units[rows] if len(copies) else units, rows, sizes, copies)
+
+    def merges(self, found: Merges, method: str) -> Merges:
+        """Those among all n, in order, given those among the distinct ones.
+
+        Copies come first, also before vectors that only point in the same direction, whose distance is zero as well.
+        """
+        return Merges.concatenate([self.copies.in_order(method), found.renamed(self.rows).in_order(method)])
 
 
-def _distinct(units: Units) -> tuple[np.ndarray, Merges]:
+def _without_copies(units: Units) -> tuple[np.ndarray, Merges]:
     """The first row of every distinct vector, ascending, and the merges of its copies with it."""
-    contents = np.hstack([units.high, units.low]).view(np.uint32)
+    some = np.linspace(0, units.num_dimensions - 1, 8).astype(np.int64)
+    suspects = np.flatnonzero(_is_repeated(_checksum(units.high[:, some])))
+    contents = np.hstack([units.high[suspects], units.low[suspects]])
+    _, first, group = np.unique(_checksum(contents), return_index=True, return_inverse=True)
+    original = first[group]
+    # And not another vector with the same checksum.
+    is_copy = (original != np.arange(len(suspects))) & (contents[original] == contents).all(axis=1)
+    low, high = suspects[original[is_copy]], suspects[is_copy]
+    is_distinct = np.ones(len(units), bool)
+    is_distinct[high] = False
+    return np.flatnonzero(is_distinct), Merges(np.zeros(len(high)), low, high, np.zeros(len(high), np.int64))
+
+
+def _checksum(contents: np.ndarray) -> np.ndarray:
+    """A number for every row [n, m] float32, [n] uint64: equal for equal rows, and hardly ever for others."""
     multipliers = np.random.default_rng(0).integers(2**64, size=contents.shape[1], dtype=np.uint64) | np.uint64(1)
-    checksum = np.zeros(len(units), np.uint64)
-    for column, multiplier in zip(contents.T, multipliers, strict=True):
-        checksum += column * multiplier
-    _, first, group = np.unique(checksum, return_index=True, return_inverse=True)
-    high = np.flatnonzero(first[group] != np.arange(len(units)))
-    low = first[group[high]]
-    is_copy = (contents[low] == contents[high]).all(axis=1)  # and not another vector with the same checksum
-    low, high = low[is_copy], high[is_copy]
-    is_first = np.ones(len(units), bool)
-    is_first[high] = False
-    return np.flatnonzero(is_first), Merges(np.zeros(len(high)), low, high, np.zeros(len(high), np.int64))
+    checksum = np.zeros(len(contents), np.uint64)
+    for start in range(0, contents.shape[1], 64):  # columns at a time, of a matrix that may be large
+        columns = slice(start, start + 64)
+        checksum += (np.ascontiguousarray(contents[:, columns]).view(np.uint32) * multipliers[columns]).sum(axis=1)
+    return checksum
+
+
+def _is_repeated(values: np.ndarray) -> np.ndarray:
+    """Which of the values occur more than once."""
+    order = np.argsort(values)
+    is_same = values[order[1:]] == values[order[:-1]]
+    repeated = np.zeros(len(values), bool)
+    repeated[order[1:][is_same]] = repeated[order[:-1][is_same]] = True
+    return repeated
 
 
 def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callable[[int, int], None] | None) -> Merges:
     """At least the wanted number of merges, from the pairs up to a height that is raised until they are enough.
 
-    Fewer where there is no memory for more pairs.
+    Fewer where there are more pairs than the plan allows.
     """
     num_rows, wanted = plan.num_rows, plan.graph_merges
     most = min(plan.max_pairs / num_rows, (num_rows - 1) / 2)
-    merges, aim = Merges.none(), min(pairs_per_row(wanted / num_rows), most)
+    merges, aim = Merges.none(), min(pairs_to_start_with(num_rows, wanted / num_rows), most)
     while True:
         height = neighbours.height_for(aim) if aim < (num_rows - 1) / 2 else FARTHEST
         try:
@@ -141,6 +206,13 @@ def _on_matrix(units: Units, sizes: np.ndarray, found: Merges, method: str, plan
     cluster = partition(len(units), found)
     order = np.argsort(cluster, kind="stable")
     starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+    if fits_accelerator(len(starts), units.num_dimensions, method):
+        if len(starts) == len(units):
+            return device_rounds.trees([units], method, sizes=[sizes], memory_limit=device_memory())[0]
+        check_matrix_fits(len(starts), plan)
+        between = dense.cluster_distances(units[order], starts, method)
+        of_clusters = np.add.reduceat(sizes[order], starts)
+        return device_rounds.agglomerate_on_device(between, of_clusters, method).renamed(order[starts])
     check_matrix_fits(len(starts), plan)
     between = dense.cluster_distances(units if len(starts) == len(units) else units[order], starts, method)
     if method == "single":
@@ -148,3 +220,20 @@ def _on_matrix(units: Units, sizes: np.ndarray, found: Merges, method: str, plan
     if method == "average":
         between *= np.outer(sizes, sizes)
     return dense.agglomerate(between, np.add.reduceat(sizes[order], starts), method).renamed(order[starts])
+
+
+def fits_accelerator(num_rows: int, num_dimensions: int, method: str) -> bool:
+    """Whether rounds run on an accelerator: it computes in float64, and the matrix fits."""
+    return (
+        method != "single"
+        and float64_device().platform != "cpu"
+        and device_rounds.class_bytes(padded_size(num_rows), num_dimensions) <= device_memory()
+    )
+
+
+def device_memory() -> float:
+    """The bytes that clustering may use on each accelerator."""
+    told = float64_device().memory_stats()
+    if not told or "bytes_limit" not in told:
+        return memory.default_limit()
+    return memory.SHARE_OF_FREE * (told["bytes_limit"] - told["bytes_in_use"])
