@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: install demo test test-fast lint format clean
+.PHONY: install demo test test-fast bench-clustering lint format clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,11 @@ test: install
 
 test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
+
+# For example make bench-clustering ARGS='--workdir=runs/cifar10 --only=cifar,tree20k'
+bench-clustering: install
+	PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks.clustering $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
