@@ -33,13 +33,31 @@ def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "
         raise InputError("method 'agglomerative' needs embeddings and dendrograms: cluster the classes first")
     num_kept = {label: size - num_pruned[label] for label, size in pool.class_sizes().items()}
     cluster = pool.dendrograms.cut(num_kept)
-    kept_member = np.empty(len(cluster), np.int64)
-    distance = np.empty(len(cluster), np.float64)
+    kept_member = np.arange(len(cluster))
+    distance = np.zeros(len(cluster))
     for label, members in pool.members_by_class().items():
-        embeddings = pool.embeddings[members]
         merges = pool.dendrograms.linkage(label)[: num_pruned[label]]
+        # Most clusters are single examples: these need no look at their embeddings, which may be large.
+        positions, merges = _merged(len(members), merges)
+        members = members[positions]
+        embeddings = pool.embeddings[members]
         nearest = REPRESENTATIVES[representative](embeddings, cluster[members], merges)
         kept_member[members] = members[nearest]
         distance[members] = distance_to(embeddings, nearest)
     prune_fraction = sum(num_pruned.values()) / len(cluster)
     return Selection("agglomerative", prune_fraction, np.unique(kept_member), cluster, kept_member, distance)
+
+
+def _merged(num_rows: int, merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that take part in merges, ascending, and the merges over positions among these.
+
+    Args:
+      num_rows: n.
+      merges: [k, 4], as SciPy defines a linkage.
+    """
+    nodes = merges[:, :2].astype(np.int64)
+    is_row = nodes < num_rows
+    rows = np.sort(nodes[is_row])
+    renamed = merges.copy()
+    renamed[:, :2] = np.where(is_row, np.searchsorted(rows, nodes), nodes - num_rows + len(rows))
+    return rows, renamed
