@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from data_redundancy.clustering.distances import Units, block_distances
+from data_redundancy.clustering.distances import Units, block_distances, unit_vectors
 from data_redundancy.clustering.partitions import number_by_lowest_member
 
 BETWEEN_CLUSTERS = {"complete": np.max, "average": np.mean, "single": np.min}
@@ -92,12 +92,18 @@ def greedy_single(distances: np.ndarray) -> np.ndarray:
     return tree_of(n, merges)
 
 
+def cosine_distances(x) -> np.ndarray:
+    """All distances [n, n] between the rows of `x`."""
+    units = unit_vectors(x)
+    return block_distances(units, units).copy()
+
+
 GREEDY = {"complete": greedy_complete, "single": greedy_single}
 
 
 def greedy(units: Units, method: str) -> np.ndarray:
     """The tree by the documented rule: copies first, then ties as the linkage breaks them."""
-    distances = block_distances(units, units)
+    distances = block_distances(units, units).copy()
     contents = np.hstack([units.high, units.low])
     distances[(contents[:, None] == contents[None]).all(-1)] = -1
     Z = GREEDY[method](distances)

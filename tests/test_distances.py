@@ -7,7 +7,7 @@ from fractions import Fraction
 import jax
 import numpy as np
 import pytest
-from clustering_oracles import embeddings, few_examples, make_rows, same_units
+from clustering_oracles import cosine_distances, embeddings, few_examples, make_rows, same_units
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
@@ -18,7 +18,6 @@ from data_redundancy.clustering.distances import (
     Units,
     block_distances,
     check_embeddings,
-    cosine_distances,
     distances_of_parts,
     padded_size,
     pair_distances,

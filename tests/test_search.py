@@ -14,6 +14,7 @@ import scipy.cluster.hierarchy as scipy_hierarchy
 from clustering_oracles import (
     GREEDY,
     KINDS,
+    cosine_distances,
     digits,
     embeddings,
     few_examples,
@@ -27,7 +28,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import squareform
 
 from data_redundancy.clustering import dense, search
-from data_redundancy.clustering.distances import Units, block_distances, cosine_distances, unit_vectors
+from data_redundancy.clustering.distances import Units, block_distances, unit_vectors
 from data_redundancy.clustering.linkage import cut, cut_tree, linkage, to_linkage
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import BFLOAT16, FLOAT32, TENSOR_FLOAT32, Graph, Neighbours

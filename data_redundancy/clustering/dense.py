@@ -4,9 +4,11 @@ Complete and average linkage: in rounds that merge all clusters that are each ot
 would take thousands of rounds: along the minimum spanning tree.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from data_redundancy.clustering.distances import Units, block_distances
+from data_redundancy.clustering.distances import Units, block_distances, padded_size
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import Graph
 
@@ -30,7 +32,9 @@ def cluster_distances(units: Units, starts: np.ndarray, method: str) -> np.ndarr
     """
     join = _JOIN[method]
     between = np.full((len(starts), len(starts)), _NEUTRAL[method])
-    blocks = [_Block(starts, start, min(start + BLOCK_ROWS, len(units))) for start in range(0, len(units), BLOCK_ROWS)]
+    # At least four to a side, as half of them are left out.
+    step = min(BLOCK_ROWS, padded_size(-(-len(units) // 4)))
+    blocks = [_Block(starts, start, min(start + step, len(units))) for start in range(0, len(units), step)]
     for number, a in enumerate(blocks):
         for b in blocks[number:]:
             distances = a.reduce(b.reduce(block_distances(units[a.rows], units[b.rows]), join, axis=1), join, axis=0)
@@ -114,21 +118,27 @@ class _Rounds:
     def _join_rows(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Updates distances; says which clusters may have another nearest one now."""
         between = self._between
-        joined = self._join(between[low], between[high])
-        among = self._join(joined[:, low], joined[:, high])
-        # Sums depend on the order of adding: one of the two of a pair counts.
-        joined[:, low] = np.triu(among) + np.triu(among, 1).T if self._method == "average" else among
-        joined[np.arange(len(low)), low] = np.inf
-        joined[:, high] = np.inf
+        for some in self._slices(len(low)):
+            joined = self._join(between[low[some]], between[high[some]])
+            joined[:, low] = self._join(joined[:, low], joined[:, high])
+            joined[:, high] = np.inf
+            between[low[some]] = joined
+        among = between[np.ix_(low, low)]
+        if self._method == "average":
+            among = np.triu(among) + np.triu(among, 1).T  # sums depend on the order of adding: one of the two counts
+        np.fill_diagonal(among, np.inf)
+        between[np.ix_(low, low)] = among
         self._sizes[low] += self._sizes[high]
         self._alive[high] = False
-        touched = np.zeros(len(self._rows), bool)
-        touched[low] = touched[high] = True
-        nearer = self._distances_of(joined, self._sizes[low]).min(axis=0) <= self._distance
-        between[low] = joined
-        between[:, low] = joined.T
+        is_stale = np.zeros(len(self._rows), bool)
+        is_stale[low] = is_stale[high] = True
+        is_stale |= is_stale[self._nearest]
+        for some in self._slices(len(low)):
+            rows = low[some]
+            is_stale |= self._distances_of(between[rows], self._sizes[rows]).min(axis=0) <= self._distance
+            between[:, rows] = between[rows].T
         between[:, high] = between[high] = np.inf
-        return touched | touched[self._nearest] | nearer
+        return is_stale
 
     def _drop_dead(self, stale: np.ndarray) -> np.ndarray:
         """Moves what is left to the front of the matrix, in place."""
@@ -144,12 +154,16 @@ class _Rounds:
         return stale[keep]
 
     def _look_again(self, rows: np.ndarray) -> None:
+        for some in self._slices(len(rows)):
+            distances = self._distances_of(self._between[rows[some]], self._sizes[rows[some]])
+            nearest = distances.argmin(axis=1)
+            self._nearest[rows[some]] = nearest
+            self._distance[rows[some]] = distances[np.arange(len(nearest)), nearest]
+
+    def _slices(self, num_rows: int) -> Iterator[slice]:
+        """So many rows of the matrix at a time that copies of them are small beside it."""
         step = max(1, 2**22 // len(self._rows))
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            distances = self._distances_of(self._between[some], self._sizes[some])
-            self._nearest[some] = distances.argmin(axis=1)
-            self._distance[some] = distances[np.arange(len(some)), self._nearest[some]]
+        return (slice(start, start + step) for start in range(0, num_rows, step))
 
     def _distances_of(self, rows: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         return rows / (sizes[:, None] * self._sizes) if self._method == "average" else rows

@@ -168,7 +168,8 @@ def _estimate(num_rows: int, num_dimensions: int, num_merges: int, graph_merges:
         left = num_rows - graph_merges
         nanoseconds += all_pairs * (8 * num_dimensions * costs.flop64 + costs.entry64)
         nanoseconds += left**2 * costs.dense[method]
-        extra = max(extra, _matrix_bytes(left))
+        # Rows are ordered by cluster.
+        extra = max(extra, _matrix_bytes(left) + (8 * num_rows * num_dimensions if graph_merges else 0))
     peak = _base_bytes(num_rows, num_dimensions) + extra
     return Plan(num_rows, num_merges, graph_merges, nanoseconds * 1e-9, peak)
 
@@ -178,8 +179,8 @@ def _nanoseconds_of_pair(num_dimensions: int) -> float:
 
 
 def _base_bytes(num_rows: int, num_dimensions: int) -> float:
-    """The vectors: in fixed point, on the device, those that they are made of, and their order by cluster."""
-    return num_rows * num_dimensions * 24 + num_rows * 100 + 2**25
+    """The vectors: in fixed point, and on the device."""
+    return num_rows * num_dimensions * 16 + num_rows * 100 + 2**25
 
 
 def check_matrix_fits(num_clusters: int, plan: Plan) -> None:
