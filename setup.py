@@ -31,6 +31,7 @@ REQUIRES = [
     "tabulate>=0.9,<1",
     "tqdm>=4.67.1,<5",
     "psutil>=7",
+    "threadpoolctl>=3.5",
     "absl-py>=2.3.1",
 ]
 

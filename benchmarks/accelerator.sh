@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole job on one accelerator, then the same embeddings clustered on the CPU: the keep lists must be equal.
+# The whole job on one accelerator, then the same embeddings clustered on the CPU: keep lists and trees must be equal;
+# then the clustering of sizes that are meant for an accelerator, timed (tabulate and psutil are needed for that).
 #
 # usage: benchmarks/accelerator.sh IMAGES.npz OUT [--config.SECTION.FIELD=VALUE ...]
 #
@@ -31,4 +32,27 @@ for fraction in 0.1 0.3 0.5; do
     time JAX_PLATFORMS=cpu "${select[@]}" --fraction="$fraction" --out="$out/on_cpu"
     cmp "$out/on_device/keep.npy" "$out/on_cpu/keep.npy"
     echo "fraction $fraction: the keep lists are equal"
+done
+
+"$python" - "$out" <<'PY'
+import pathlib, sys
+import numpy as np
+import data_redundancy as dr
+from data_redundancy.clustering import dense
+from data_redundancy.clustering.distances import unit_vectors_of
+
+out = pathlib.Path(sys.argv[1])
+x, labels = np.load(out / "e.npy"), np.load(out / "l.npy")
+for method in ("complete", "average"):
+    on_device = dr.cluster_classes(x, labels, method=method)
+    for label, tree in on_device.trees.items():
+        units = unit_vectors_of(x, tree.members)
+        between = dense.cluster_distances(units, np.arange(len(units)), method)
+        merges = dense.agglomerate(between, np.ones(len(units)), method).in_order(method)
+        # Copies are contracted first, which rounds off averages otherwise.
+        assert np.allclose(merges.height, tree.linkage[:, 2], rtol=0, atol=0 if method == "complete" else 1e-12)
+    print(f"{method}: trees built by rounds on the device have the heights of those built on the host")
+PY
+for workload in gpu-imagenet gpu-1m gpu-dataset; do
+    "$python" -m benchmarks.clustering --only="$workload" --json="$out/$workload.json"
 done

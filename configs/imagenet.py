@@ -25,5 +25,6 @@ def get_config() -> ConfigDict:
     config.train.dtype = "bfloat16"
     config.train.checkpoint_every_steps = 5000
     config.embed.batch_size = 2048
+    config.cluster.max_prune_fraction = 0.3
     config.sweep.fractions = (0.1, 0.3)
     return config
