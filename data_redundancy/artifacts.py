@@ -80,7 +80,7 @@ def write_selection(
     directory: pathlib.Path,
     selection: Any,
     *,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     class_names: Sequence[str] | None,
     tfds_ids: np.ndarray | None,
     file_names: np.ndarray | None,
@@ -91,7 +91,7 @@ def write_selection(
     Args:
         directory: becomes the selection.
         selection: a `data_redundancy.Selection` of N examples.
-        labels: [N] integers.
+        labels: [N] integers, or None where there are none.
         class_names: a name for every label, or None.
         tfds_ids: [N] str, or None where the source has no ids.
         file_names: [N] str, or None where the source has none.
@@ -100,12 +100,13 @@ def write_selection(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    unknown = [None] * selection.num_examples
     columns = {
-        "index": pa.array(np.arange(len(labels)), pa.int64()),
-        "tfds_id": pa.array([None] * len(labels) if tfds_ids is None else tfds_ids, pa.string()),
-        "file_name": pa.array([None] * len(labels) if file_names is None else file_names, pa.string()),
-        "label": pa.array(labels, pa.int64()),
-        "class_name": pa.array([class_names[c] for c in labels] if class_names else [None] * len(labels), pa.string()),
+        "index": pa.array(np.arange(selection.num_examples), pa.int64()),
+        "tfds_id": pa.array(unknown if tfds_ids is None else tfds_ids, pa.string()),
+        "file_name": pa.array(unknown if file_names is None else file_names, pa.string()),
+        "label": pa.array(unknown if labels is None else labels, pa.int64()),
+        "class_name": pa.array([class_names[c] for c in labels] if class_names else unknown, pa.string()),
         "cluster": pa.array(selection.cluster, pa.int64(), mask=selection.cluster < 0),
         "kept": pa.array(selection.kept, pa.bool_()),
         "representative": pa.array(selection.representative, pa.int64(), mask=selection.representative < 0),

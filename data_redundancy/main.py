@@ -24,7 +24,7 @@ cluster, trains again on what is kept, and compares it with the full set and wit
 FLAGS = {
     "workdir": "directory for all artifacts; a stage that finds its artifact there skips",
     "embeddings": "select only: an .npy of [N, D] embeddings made elsewhere; --config and --workdir are not needed",
-    "labels": "select only: an .npy of [N] labels",
+    "labels": "select only: an .npy of [N] labels; may be left out with --config.cluster.scope=dataset",
     "fraction": "select only, with --embeddings: the share to remove",
     "out": "select only, with --embeddings: the directory to write",
 }
@@ -109,8 +109,11 @@ def _select_from_arrays(config, given: dict[str, str | None]) -> None:
     if given["workdir"] is not None:
         raise InputError(f"--workdir={given['workdir']}: not with --embeddings; --out says where to write")
     missing = [name for name in ("labels", "fraction", "out") if given[name] is None]
+    if config.cluster.scope == "dataset" and "labels" in missing:
+        missing.remove("labels")
     if missing:
-        raise InputError(f"--{missing[0]}: must be given with --embeddings, --labels, --fraction and --out")
+        but = ", unless --config.cluster.scope=dataset" if missing[0] == "labels" else ""
+        raise InputError(f"--{missing[0]}: must be given with --embeddings, --labels, --fraction and --out{but}")
     fraction = _fraction(given["fraction"])
     from data_redundancy.stages import check, select
 

@@ -108,15 +108,18 @@ class Dendrograms:
         return number_by_lowest_member(cluster)
 
     def _check_deep_enough(self, num_clusters: Mapping[int, int]) -> None:
+        pruned = {label: len(tree.members) - num_clusters[label] for label, tree in self.trees.items()}
         for label, tree in self.trees.items():
             size, made = len(tree.members), len(tree.linkage)
-            if tree.is_truncated and 1 <= num_clusters[label] < size - made:
-                share = 1 - sum(num_clusters.values()) / len(self.labels)
+            if tree.is_truncated and made < pruned[label] < size:
+                # Every tree has one merge more than its class's share.
+                of_class = max((count - 1) / len(self.trees[k].members) for k, count in pruned.items())
+                needed = max(of_class, sum(pruned.values()) / len(self.labels))
                 last = f", at height {tree.linkage[-1, 2]:.4g}" if made else ""
                 raise InputError(
-                    f"class {label}: {size - num_clusters[label]} of its {size} examples are to go, but its tree is "
-                    f"truncated after {made} merges{last}; cluster again with a max_prune_fraction of at least "
-                    f"{np.ceil(share * 1e4) / 1e4:g}"
+                    f"class {label}: {pruned[label]} of its {size} examples are to go, but its tree is truncated after "
+                    f"{made} merges{last}; cluster again with a max_prune_fraction of at least "
+                    f"{min(0.9999, np.ceil(needed * 1e4 - 1e-6) / 1e4):g}"
                 )
 
 
@@ -186,7 +189,7 @@ class Work:
         try:
             return make_plan(size, self.num_dimensions, self.num_merges[label], self.method, self.memory_limit)
         except InputError as error:
-            raise InputError(f"class {label}: {error}") from None
+            raise InputError(f"class {label}: {error}" if len(self.classes) > 1 else str(error)) from None
 
 
 def prepare(
@@ -252,7 +255,7 @@ def cluster_each(
     rest = [label for label in labels if label not in at_once]
     small = [] if together else [label for label in rest if len(work.classes[label]) <= WHOLE]
 
-    def cluster(label: int) -> Dendrogram:
+    def cluster(label: int, on_block: Callable[[int, int], None] | None = None) -> Dendrogram:
         units = unit_vectors_of(embeddings, work.classes[label])
         merges = first_merges(
             units,
@@ -264,16 +267,19 @@ def cluster_each(
         )
         return _dendrogram(work, label, merges)
 
-    yield from zip(small, _in_threads(cluster, small, work), strict=True)
+    yield from zip(small, _in_threads(cluster, small, side_by_side(work, small)), strict=True)
     for label in rest:
         if label not in small:
-            yield label, cluster(label)
+            yield label, cluster(label, on_block)
 
 
-def _in_threads(cluster: Callable[[int], Dendrogram], labels: list[int], work: Work) -> Iterator[Dendrogram]:
-    """Clusters small classes side by side, a processor's core each, as far as there is memory."""
+def side_by_side(work: Work, labels: Sequence[int]) -> int:
+    """How many of some small classes are clustered at the same time: one on every core, as far as there is memory."""
     fitting = min((work.memory_limit / work.plan(label).peak_bytes for label in labels), default=1)
-    num_threads = max(1, min(os.cpu_count() or 1, int(fitting), len(labels)))
+    return max(1, min(os.cpu_count() or 1, int(fitting), len(labels)))
+
+
+def _in_threads(cluster: Callable[[int], Dendrogram], labels: list[int], num_threads: int) -> Iterator[Dendrogram]:
     with threadpool_limits(1 if num_threads > 1 else None, "blas"), ThreadPoolExecutor(num_threads) as threads:
         ahead = deque(threads.submit(cluster, label) for label in labels[:num_threads])
         for label in [*labels[num_threads:], *[None] * len(ahead)]:

@@ -194,7 +194,9 @@ class Neighbours:
             largest = np.concatenate([largest, similarity.ravel()])
             if len(largest) > wanted:
                 largest = np.partition(largest, len(largest) - wanted)[-wanted:]
-        return float(np.clip(1 - largest.min(), 0.0, 2.0))
+        height = np.clip(1 - largest.min(), 0.0, 2.0)
+        # Processes that work together must go to the same height, to the last bit.
+        return float(parallel.gather_rows(np.array([height]))[0] if self._together else height)
 
     def _sampled(self, sample: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The similarities of sampled rows to others; of a row to itself, minus infinity."""
@@ -208,7 +210,7 @@ class Neighbours:
 
     def _candidates(self, height, expected_pairs, progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if self._is_whole:
-            yield self._candidates_of_whole(height)
+            yield from self._candidates_of_whole(height)
             return
         precision = self._precision or choose_precision(self._units.num_dimensions, height, self._devices[0].platform)
         least = np.float32(1 - height - error_margin(self._units.num_dimensions, precision))
@@ -230,10 +232,13 @@ class Neighbours:
         while pending:
             yield self._collect(*pending.popleft(), capacity, precision)
 
-    def _candidates_of_whole(self, height: float) -> tuple[np.ndarray, np.ndarray]:
+    def _candidates_of_whole(self, height: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         least = np.float32(1 - height - error_margin(self._units.num_dimensions, FLOAT32))
         first, second = np.divmod(np.flatnonzero(self._similarities.ravel() >= least), len(self._units))
-        return first[first < second], second[first < second]
+        pairs = np.flatnonzero(first < second)
+        for start in range(0, len(pairs), 2**16):  # a part at a time: there may be too many
+            some = pairs[start : start + 2**16]
+            yield first[some], second[some]
 
     def _dispatch(self, arguments, capacity: int, precision: Precision):
         return _hits(*arguments, block=self._block, capacity=capacity, precision=precision.product)

@@ -68,6 +68,7 @@ class Plan:
       peak_bytes: expected.
       max_pairs: how many the graph may hold: there is no memory for more, or the matrix would be cheaper.
       memory_limit: in bytes.
+      base_bytes: what the vectors take of that.
     """
 
     num_rows: int
@@ -77,6 +78,7 @@ class Plan:
     peak_bytes: float
     max_pairs: int = 0
     memory_limit: float = 0.0
+    base_bytes: float = 0.0
 
     @property
     def way(self) -> str:
@@ -139,11 +141,12 @@ def make_plan(
         least = min(ways, key=lambda p: p.peak_bytes)
         raise InputError(_too_large(least, num_dimensions, method, memory_limit))
     best = min(fitting, key=lambda p: p.seconds)
-    most = (memory_limit - _base_bytes(num_rows, num_dimensions)) / BYTES_PER_PAIR
+    base = _base_bytes(num_rows, num_dimensions)
+    most = (memory_limit - base) / BYTES_PER_PAIR
     matrix = [p for p in fitting if p.graph_merges == 0]
     if matrix and way is None:
         most = min(most, matrix[0].seconds * 1e9 / _nanoseconds_of_pair(num_dimensions))
-    return dataclasses.replace(best, max_pairs=max(num_rows, int(most)), memory_limit=memory_limit)
+    return dataclasses.replace(best, max_pairs=max(num_rows, int(most)), memory_limit=memory_limit, base_bytes=base)
 
 
 def _choices(num_rows: int, num_merges: int, method: str) -> list[int]:
@@ -185,12 +188,12 @@ def _base_bytes(num_rows: int, num_dimensions: int) -> float:
 
 def check_matrix_fits(num_clusters: int, plan: Plan) -> None:
     """Raises InputError where the matrix of distances between clusters, more than were expected, is too large."""
-    needed = _matrix_bytes(num_clusters)
+    needed = plan.base_bytes + _matrix_bytes(num_clusters)
     if needed > plan.memory_limit:
         share = math.floor(100 * (1 - num_clusters / plan.num_rows)) / 100
         raise InputError(
             f"memory: {plan.num_rows:,} different examples have too many close pairs; with {num_clusters:,} clusters "
-            f"left, their matrix needs {needed / 1e9:.3g} GB, but the limit is {plan.memory_limit / 1e9:.3g} GB"
+            f"left, vectors and matrix need {needed / 1e9:.3g} GB, but the limit is {plan.memory_limit / 1e9:.3g} GB"
             + (f"; a max_prune_fraction of {share} would fit" if share else "")
         )
 
@@ -200,10 +203,11 @@ def _matrix_bytes(num_clusters: int) -> float:
 
 
 def _too_large(least: Plan, num_dimensions: int, method: str, memory_limit: float) -> str:
+    share = least.num_merges / least.num_rows
+    depth = "a whole tree" if least.num_merges == least.num_rows - 1 else f"{100 * share:.3g}% of them to be merged"
     text = (
         f"memory: {least.num_rows:,} examples of {num_dimensions} dimensions need {least.peak_bytes / 1e9:.3g} GB for "
-        f"{least.num_merges / least.num_rows:.3g} of them to be merged by {method} linkage, but the limit is "
-        f"{memory_limit / 1e9:.3g} GB"
+        f"{depth} by {method} linkage, but the limit is {memory_limit / 1e9:.3g} GB"
     )
     shares = [s for s in np.arange(0.01, 1, 0.01) if int(s * least.num_rows) < least.num_merges]
     fitting = [

@@ -164,16 +164,17 @@ def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callabl
     num_rows, wanted = plan.num_rows, plan.graph_merges
     most = min(plan.max_pairs / num_rows, (num_rows - 1) / 2)
     merges, aim = Merges.none(), min(pairs_to_start_with(num_rows, wanted / num_rows), most)
+    refused = np.inf
     while True:
         height = neighbours.height_for(aim) if aim < (num_rows - 1) / 2 else FARTHEST
+        if height >= refused or aim * num_rows < 1:
+            return merges
         try:
             graph = neighbours.within(
                 height, max_pairs=plan.max_pairs, expected_pairs=aim * num_rows, progress=on_block
             )
         except TooManyPairs:
-            most, aim = 0.7 * aim, 0.5 * aim
-            if aim * num_rows < 1:
-                return merges
+            refused, most, aim = height, 0.7 * aim, 0.5 * aim
             continue
         merges = _ON_GRAPH[method](num_rows, graph)
         if len(merges) >= wanted or height == FARTHEST or aim >= most:

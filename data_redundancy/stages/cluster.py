@@ -36,15 +36,16 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     with common.arguments_named({"max_prune_fraction": "--config.cluster.max_prune_fraction"}):
         work = trees.work(config, embeddings, labels, config.cluster.max_prune_fraction)
     todo = _todo(config, workdir, work)
-    # Every process has looked at what there is before one adds to it, and all is there when the first goes on.
+    if todo:
+        trees.announce(work, todo)
+    # Every process has looked at what there is before one changes it, and all is there when the first goes on.
     parallel.barrier("looked at the dendrograms")
     if not todo:
         log.info("cluster: already done, skipped (%s)", workdir.show(workdir.dendrograms))
         return
-    trees.announce(work, todo)
     if parallel.is_main_process():
-        manifest = artifacts.manifest(fingerprints.dendrograms(config), classes=list(work.classes))
-        workdirs.write_json(workdir.dendrograms / artifacts.MANIFEST, manifest)
+        _begin(config, workdir, work)
+    parallel.barrier("began the dendrograms")
     _cluster(config, workdir, work, embeddings, todo)
     parallel.barrier("wrote the dendrograms")
 
@@ -59,6 +60,16 @@ def _todo(config: ConfigDict, workdir: Workdir, work: classwise.Work) -> list[in
         if not path.exists() or len(artifacts.read_dendrogram(path)[1]) < num_merges:
             todo.append(label)
     return todo
+
+
+def _begin(config: ConfigDict, workdir: Workdir, work: classwise.Work) -> None:
+    """Says what the trees are made from; a restart then trusts those that are there, so those of unknown making go."""
+    directory = workdir.dendrograms
+    if artifacts.read_manifest(directory) is None:
+        for path in directory.glob("*.npz"):
+            path.unlink()
+    manifest = artifacts.manifest(fingerprints.dendrograms(config), classes=list(work.classes))
+    workdirs.write_json(directory / artifacts.MANIFEST, manifest)
 
 
 def _cluster(config: ConfigDict, workdir: Workdir, work: classwise.Work, embeddings, todo: list[int]) -> None:

@@ -8,8 +8,9 @@ Writes:
 Takes:
   select.method (agglomerative, random), select.fraction, select.allocation (per_class, global),
   select.representative (centroid, medoid, nested), select.seed;
-  or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers, --fraction, --out=DIR, with cluster.linkage,
-  select.method, .allocation, .representative and .seed from --config (the default one if none is given).
+  or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers (may be left out with cluster.scope=dataset),
+  --fraction, --out=DIR, with cluster.linkage, .scope, .memory_limit_gb, select.method, .allocation, .representative
+  and .seed from --config (the default one if none is given).
 Example:
   data-redundancy select --config=digits --workdir=runs/digits --config.select.fraction=0.3
   data-redundancy select --embeddings=e.npy --labels=l.npy --fraction=0.1 --out=kept
@@ -48,8 +49,8 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
 
 
-def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction: float, out: str) -> None:
-    """Selects from embeddings made elsewhere.
+def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str | None, fraction: float, out: str) -> None:
+    """Selects from embeddings made elsewhere; `labels` may be None where the scope is the data set.
 
     Raises:
         InputError: for files that cannot be read or do not hold what is needed, or an `out` that is there already.
@@ -58,7 +59,8 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"--out={out}: is there already and not empty")
     _check_writable(directory, out)
-    x, y = _load_array(embeddings, "--embeddings"), _load_array(labels, "--labels")
+    x = _load_array(embeddings, "--embeddings")
+    y = None if labels is None else _load_array(labels, "--labels")
     with common.arguments_named({"embeddings": "--embeddings", "labels": "--labels", "prune_fraction": "--fraction"}):
         selection = select(
             _pool(config, x, y, fraction),
@@ -70,7 +72,7 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction:
         )
     fingerprint = {
         "embeddings": f"{os.path.basename(embeddings)} {_digest(x)}",
-        "labels": f"{os.path.basename(labels)} {_digest(y)}",
+        "labels": None if labels is None else f"{os.path.basename(labels)} {_digest(y)}",
         "cluster.linkage": config.cluster.linkage,
         **fingerprints.selection_options(config, config.select.method, config.select.seed),
     }
@@ -83,12 +85,13 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str, fraction:
         file_names=None,
         fingerprint=fingerprint,
     )
-    log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", f"{len(y):,}", os.path.join(out, "keep.npy"))
+    log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", f"{len(x):,}", os.path.join(out, "keep.npy"))
 
 
-def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, fraction: float) -> Pool:
+def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None, fraction: float) -> Pool:
     """The arrays, clustered as deep as the fraction needs it."""
     embeddings = classwise.check_embeddings(embeddings)
+    labels = np.zeros(len(embeddings), np.int64) if labels is None else labels
     labels = trees.labels_in_scope(config, classwise.check_labels(labels, len(embeddings)))
     if not fingerprints.needs_trees(config, config.select.method):
         return Pool(labels, embeddings)

@@ -6,8 +6,8 @@ import logging
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_redundancy import metrics
-from data_redundancy.clustering import classwise, plan
+from data_redundancy import metrics, parallel
+from data_redundancy.clustering import classwise, memory, plan
 from data_redundancy.selection import allocation
 
 log = logging.getLogger("data_redundancy")
@@ -23,14 +23,21 @@ def work(
 ) -> classwise.Work:
     """What there is to cluster; `max_prune_fraction` is None for whole trees."""
     labels = labels_in_scope(config, labels)
-    limit = config.cluster.memory_limit_gb
     return classwise.prepare(
         embeddings,
         labels,
         method=config.cluster.linkage,
         num_merges=None if max_prune_fraction is None else allocation.most_pruned(labels, max_prune_fraction),
-        memory_limit=None if limit is None else limit * 1e9,
+        memory_limit=_memory_limit(config),
     )
+
+
+def _memory_limit(config: ConfigDict) -> float:
+    """In bytes; the same for all processes, for those that cluster a class together must go the same way."""
+    limit = config.cluster.memory_limit_gb
+    if limit is not None:
+        return limit * 1e9
+    return float(parallel.gather_rows(np.array([memory.default_limit()])).min())
 
 
 def announce(work: classwise.Work, labels: list[int]) -> None:
@@ -51,10 +58,18 @@ def announce(work: classwise.Work, labels: list[int]) -> None:
         work.method,
         "whole trees" if depth == 1 else f"trees up to {100 * depth:.3g}% merged",
         next(iter(ways)) if len(ways) == 1 else ", ".join(f"{way} for {count:,}" for way, count in ways.items()),
-        _gigabytes(max(p.peak_bytes for p in plans)),
+        _gigabytes(_peak_bytes(work, plans)),
         _gigabytes(work.memory_limit),
-        _duration(sum(p.seconds for p in plans) / plan.speed()),
+        _duration(sum(p.seconds for p in plans) / plan.speed() / parallel.process_count()),
     )
+
+
+def _peak_bytes(work: classwise.Work, plans: list[plan.Plan]) -> float:
+    """At the most so many of the small classes are clustered at the same time, or one of the others."""
+    small = sorted((p.peak_bytes for p in plans if p.num_rows <= plan.WHOLE), reverse=True)
+    labels = [label for label, members in work.classes.items() if len(members) <= plan.WHOLE]
+    beside = sum(small[: classwise.side_by_side(work, labels)])
+    return max(beside, max(p.peak_bytes for p in plans))
 
 
 _WAYS = {
