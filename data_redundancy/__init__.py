@@ -10,6 +10,8 @@ The public Python API, for embeddings from anywhere:
 """
 
 import importlib
+import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from data_redundancy.errors import InputError
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from data_redundancy.clustering.classwise import Dendrogram, Dendrograms
+    from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
     from data_redundancy.clustering.linkage import cut, linkage
     from data_redundancy.selection import Selection
 
@@ -39,8 +41,8 @@ __all__ = [
 
 # Loaded when first asked for: JAX and SciPy take longer to import than `data-redundancy --help` should take to answer.
 _HOMES = {
-    "Dendrogram": "data_redundancy.clustering.classwise",
-    "Dendrograms": "data_redundancy.clustering.classwise",
+    "Dendrogram": "data_redundancy.clustering.dendrograms",
+    "Dendrograms": "data_redundancy.clustering.dendrograms",
     "Selection": "data_redundancy.selection",
     "cut": "data_redundancy.clustering.linkage",
     "linkage": "data_redundancy.clustering.linkage",
@@ -89,18 +91,21 @@ def cluster_classes(
     import numpy as np
 
     from data_redundancy.clustering import classwise
+    from data_redundancy.clustering.dendrograms import check_labels
+    from data_redundancy.clustering.distances import check_embeddings
     from data_redundancy.selection import allocation
 
     if scope not in ("class", "dataset"):
         raise InputError(f"scope {scope!r} is not one of class, dataset")
-    if memory_limit_gb is not None and not memory_limit_gb > 0:
-        raise InputError(f"memory_limit_gb: {memory_limit_gb!r}, but more than 0 is needed")
-    embeddings = classwise.check_embeddings(embeddings)
-    if scope == "dataset":
-        labels = np.zeros(len(embeddings), np.int64)
-    elif labels is None:
+    is_number = isinstance(memory_limit_gb, Real) and not isinstance(memory_limit_gb, bool)
+    if memory_limit_gb is not None and not (is_number and 0 < memory_limit_gb < math.inf):
+        raise InputError(f"memory_limit_gb: {memory_limit_gb!r}, but a number greater than 0 is needed")
+    embeddings = check_embeddings(embeddings)
+    if labels is None and scope == "class":
         raise InputError("labels: needed where scope is 'class'")
-    labels = classwise.check_labels(labels, len(embeddings))
+    labels = np.zeros(len(embeddings), np.int64) if labels is None else check_labels(labels, len(embeddings))
+    if scope == "dataset":
+        labels = np.zeros_like(labels)
     return classwise.cluster_classes(
         embeddings,
         labels,

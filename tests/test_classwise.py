@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import data_redundancy as dr
 from data_redundancy.clustering import classwise, dense, search
-from data_redundancy.clustering.classwise import Dendrogram, Dendrograms, cluster_classes
+from data_redundancy.clustering.classwise import cluster_classes
+from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
 from data_redundancy.clustering.distances import unit_vectors
 from data_redundancy.clustering.linkage import cut, linkage
 from data_redundancy.clustering.plan import make_plan

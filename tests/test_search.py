@@ -416,9 +416,7 @@ def test_less_memory_makes_it_go_another_way():
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers_and_what_would():
-    message = (
-        r"^memory: 100,000 examples of 64 .* need [\d.]+ GB .* 95% .* complete .* limit is 1 GB; .* of 0.[0-9]+ "
-    )
+    message = r"^memory: 100,000 examples of 64 .* need [\d.]+ GB .* 95% .* complete .* limit is 1 GB; .* of 0.[0-9]+ "
     with pytest.raises(InputError, match=message) as refusal:
         make_plan(100_000, 64, 95_000, "complete", 1 * GB)
     fits = float(str(refusal.value).split(" of ")[-1].split()[0])

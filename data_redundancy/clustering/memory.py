@@ -20,6 +20,10 @@ def free() -> float:
     available = psutil.virtual_memory().available
     try:
         limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
     except OSError:
         return available
-    return available if limit == "max" else min(available, max(0, int(limit) - int(used)))
+    if limit == "max":
+        return available
+    # Files that were read count as used, but make room when it is needed.
+    return min(available, max(0, int(limit) - int(used) + int(statistics.get("inactive_file", 0))))

@@ -22,6 +22,10 @@ GROUP = 64
 """Similarities that are looked at together: only groups with a hit leave the device."""
 
 
+CANDIDATES_PER_PAIR = 4
+"""With more of them for every pair that the caller allows, it is better off another way."""
+
+
 class TooManyPairs(Exception):  # noqa: N818 - not an error: the caller then goes another way
     """More pairs are close than there is memory for."""
 
@@ -33,7 +37,7 @@ class Precision:
     Attributes:
       dtype: what vectors are rounded to first.
       product: the precision of the matrix product.
-      roundoff: the unit roundoff of the factors, 2^-p with p bits of significand.
+      roundoff: how much rounding changes a factor at the most, relatively: 2^-p with p bits of significand.
       accumulation: that of the sums.
     """
 
@@ -46,7 +50,8 @@ class Precision:
 FLOAT32 = Precision("float32", jax.lax.Precision.HIGHEST, 2.0**-24, 2.0**-24)
 # Tensor cores cut sums off instead of rounding them: twice the unit roundoff (Fasi, Higham, Mikaitis, Pranesh,
 # "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7, 2021).
-TENSOR_FLOAT32 = Precision("float32", jax.lax.Precision.DEFAULT, 2.0**-11, 2.0**-23)
+# They may do so with the factors as well, of which TensorFloat-32 keeps eleven bits: hence 2^-10 instead of 2^-11.
+TENSOR_FLOAT32 = Precision("float32", jax.lax.Precision.DEFAULT, 2.0**-10, 2.0**-23)
 BFLOAT16 = Precision("bfloat16", jax.lax.Precision.DEFAULT, 2.0**-8, 2.0**-23)
 PRECISIONS = {"cpu": (FLOAT32,), "gpu": (TENSOR_FLOAT32, FLOAT32), "tpu": (BFLOAT16, FLOAT32)}
 """For every platform those worth while, the fastest first."""
@@ -123,6 +128,7 @@ class Neighbours:
         self._devices = devices or _useful_devices()
         self._precision = precision
         self._together = together
+        self.margin = error_margin(units.num_dimensions, FLOAT32)
         self._block = block_rows or _block_rows(len(units), self._devices[0].platform)
         self._num_blocks = -(-len(units) // self._block)
         self._vectors: dict[str, list[jax.Array]] = {}
@@ -158,24 +164,34 @@ class Neighbours:
         Raises:
           TooManyPairs: there are more than `max_pairs`.
         """
-        found = self._found(height, max_pairs, expected_pairs, progress)
+        found, too_many = self._found(height, max_pairs, expected_pairs, progress)
+        if self._together:
+            # Counts first: no process gathers more than there is memory for.
+            counts = parallel.gather_rows(np.array([len(found[0]), max_pairs + 1 if too_many else 0]))
+            too_many = counts.sum() > max_pairs
+        if too_many:
+            raise TooManyPairs
         if self._together:
             found = [parallel.gather_rows(part) for part in found]
-        if len(found[0]) > max_pairs:
-            raise TooManyPairs
         return Graph(*found)
 
-    def _found(self, height, max_pairs, expected_pairs, progress) -> list[np.ndarray]:
-        """The pairs of this process; where there are too many, only so many that this can be told."""
-        parts, num_found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))], 0
+    def _found(
+        self, height: float, max_pairs: int, expected_pairs: float, progress: Callable[[int, int], None] | None
+    ) -> tuple[list[np.ndarray], bool]:
+        """The pairs of this process; or some of them, where there are too many."""
+        too_many = False
+        parts, num_found, num_candidates = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))], 0, 0
         for first, second in self._candidates(height, expected_pairs, progress):
             distance = pair_distances(self._units, first, second)
             close = distance <= height
             parts.append((first[close], second[close], distance[close]))
             num_found += len(parts[-1][0])
-            if num_found > max_pairs:
+            num_candidates += len(first)
+            # Where all distances are within the margin of error, candidates are the work, and few of them are found.
+            too_many = max(num_found, num_candidates // CANDIDATES_PER_PAIR) > max_pairs
+            if too_many:
                 break
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)], too_many
 
     def height_for(self, pairs_per_row: float) -> float:
         """Estimates from a sample of rows the height up to which there are so many pairs for every row.

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data_redundancy.clustering.distances import float64_device
@@ -93,7 +92,7 @@ def speed() -> float:
     """How much faster this processor multiplies matrices than the one where the constants were measured."""
     if float64_device().platform != "cpu":
         return 1.0
-    matrix = jnp.ones((1024, 1024), jnp.float32)
+    matrix = jax.device_put(np.ones((1024, 1024), np.float32), float64_device())
     product = jax.jit(lambda a: (a @ a).sum())
     seconds = np.inf
     for _ in range(3):  # the first call compiles
@@ -210,13 +209,11 @@ def _too_large(least: Plan, num_dimensions: int, method: str, memory_limit: floa
         f"{depth} by {method} linkage, but the limit is {memory_limit / 1e9:.3g} GB"
     )
     shares = [s for s in np.arange(0.01, 1, 0.01) if int(s * least.num_rows) < least.num_merges]
-    fitting = [
-        s
-        for s in shares
-        if min(
-            _estimate(least.num_rows, num_dimensions, int(s * least.num_rows), m, method).peak_bytes
-            for m in _choices(least.num_rows, int(s * least.num_rows), method)
-        )
-        <= memory_limit
-    ]
+    fitting = [s for s in shares if _least_bytes(least.num_rows, num_dimensions, s, method) <= memory_limit]
     return f"{text}; a max_prune_fraction of {max(fitting):.2g} would fit" if fitting else text
+
+
+def _least_bytes(num_rows: int, num_dimensions: int, share: float, method: str) -> float:
+    num_merges = int(share * num_rows) + 1
+    choices = _choices(num_rows, num_merges, method)
+    return min(_estimate(num_rows, num_dimensions, num_merges, m, method).peak_bytes for m in choices)

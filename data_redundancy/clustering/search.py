@@ -164,9 +164,11 @@ def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callabl
     num_rows, wanted = plan.num_rows, plan.graph_merges
     most = min(plan.max_pairs / num_rows, (num_rows - 1) / 2)
     merges, aim = Merges.none(), min(pairs_to_start_with(num_rows, wanted / num_rows), most)
-    refused = np.inf
+    reached, refused = -np.inf, np.inf
     while True:
         height = neighbours.height_for(aim) if aim < (num_rows - 1) / 2 else FARTHEST
+        # Heights closer than the margin of error are the same work: what is farther away has to come with it.
+        height = min(max(height, reached + neighbours.margin), FARTHEST)
         if height >= refused or aim * num_rows < 1:
             return merges
         try:
@@ -176,7 +178,7 @@ def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callabl
         except TooManyPairs:
             refused, most, aim = height, 0.7 * aim, 0.5 * aim
             continue
-        merges = _ON_GRAPH[method](num_rows, graph)
+        merges, reached = _ON_GRAPH[method](num_rows, graph), height
         if len(merges) >= wanted or height == FARTHEST or aim >= most:
             return merges
         # Never lower than before: what `height_for` estimates may be far from the truth.

@@ -22,6 +22,7 @@ from data_redundancy import artifacts, metrics, parallel
 from data_redundancy import workdir as workdirs
 from data_redundancy.clustering import classwise
 from data_redundancy.clustering.distances import check_embeddings
+from data_redundancy.clustering.work import Work, share_out
 from data_redundancy.stages import common, fingerprints, trees
 from data_redundancy.workdir import Workdir
 
@@ -50,7 +51,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     parallel.barrier("wrote the dendrograms")
 
 
-def _todo(config: ConfigDict, workdir: Workdir, work: classwise.Work) -> list[int]:
+def _todo(config: ConfigDict, workdir: Workdir, work: Work) -> list[int]:
     """The classes without a tree that is deep enough."""
     if not common.is_done(workdir.dendrograms, fingerprints.dendrograms(config)):
         return list(work.classes)  # without a manifest, what is there is of unknown making
@@ -62,7 +63,7 @@ def _todo(config: ConfigDict, workdir: Workdir, work: classwise.Work) -> list[in
     return todo
 
 
-def _begin(config: ConfigDict, workdir: Workdir, work: classwise.Work) -> None:
+def _begin(config: ConfigDict, workdir: Workdir, work: Work) -> None:
     """Says what the trees are made from; a restart then trusts those that are there, so those of unknown making go."""
     directory = workdir.dendrograms
     if artifacts.read_manifest(directory) is None:
@@ -72,8 +73,8 @@ def _begin(config: ConfigDict, workdir: Workdir, work: classwise.Work) -> None:
     workdirs.write_json(directory / artifacts.MANIFEST, manifest)
 
 
-def _cluster(config: ConfigDict, workdir: Workdir, work: classwise.Work, embeddings, todo: list[int]) -> None:
-    joint, own = classwise.share_out(work, todo, parallel.process_count())
+def _cluster(config: ConfigDict, workdir: Workdir, work: Work, embeddings, todo: list[int]) -> None:
+    joint, own = share_out(work, todo, parallel.process_count())
     mine = own[parallel.process_index()]
     with metrics.progress("cluster", total=len(joint) + len(mine), unit="classes") as bar:
         done = 0

@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, workdir
-from data_redundancy.clustering.classwise import Dendrogram, Dendrograms
+from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
 from data_redundancy.errors import InputError
 from data_redundancy.selection import Pool, select
 from data_redundancy.stages import common, fingerprints, trees

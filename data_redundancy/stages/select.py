@@ -27,6 +27,8 @@ from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, metrics
 from data_redundancy.clustering import classwise
+from data_redundancy.clustering.dendrograms import Dendrograms, check_labels
+from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.errors import InputError
 from data_redundancy.selection import Pool, allocation, select
 from data_redundancy.stages import common, fingerprints, trees
@@ -90,12 +92,12 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str | None, fr
 
 def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None, fraction: float) -> Pool:
     """The arrays, clustered as deep as the fraction needs it."""
-    embeddings = classwise.check_embeddings(embeddings)
+    embeddings = check_embeddings(embeddings)
     labels = np.zeros(len(embeddings), np.int64) if labels is None else labels
-    labels = trees.labels_in_scope(config, classwise.check_labels(labels, len(embeddings)))
+    labels = trees.labels_in_scope(config, check_labels(labels, len(embeddings)))
     if not fingerprints.needs_trees(config, config.select.method):
         return Pool(labels, embeddings)
-    whole = config.select.allocation == "global" or fraction == 0
+    whole = config.select.allocation == "global" and fraction > 0
     # Refuses, before the work, what would leave a class without an example.
     allocation.per_class(Pool(labels).class_sizes(), allocation.num_pruned(len(labels), fraction))
     work = trees.work(config, embeddings, labels, None if whole else fraction)
@@ -107,7 +109,7 @@ def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None,
         ):
             found[label] = tree
             bar.update(len(found))
-    return Pool(labels, embeddings, classwise.Dendrograms(embeddings, labels, found, config.cluster.linkage))
+    return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, config.cluster.linkage))
 
 
 def _load_array(path: str, field: str) -> np.ndarray:

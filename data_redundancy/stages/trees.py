@@ -7,7 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import metrics, parallel
-from data_redundancy.clustering import classwise, memory, plan
+from data_redundancy.clustering import memory, plan
+from data_redundancy.clustering.work import Work, prepare, side_by_side
 from data_redundancy.selection import allocation
 
 log = logging.getLogger("data_redundancy")
@@ -18,16 +19,20 @@ def labels_in_scope(config: ConfigDict, labels: np.ndarray) -> np.ndarray:
     return labels if config.cluster.scope == "class" else np.zeros_like(labels)
 
 
-def work(
-    config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, max_prune_fraction: float | None
-) -> classwise.Work:
-    """What there is to cluster; `max_prune_fraction` is None for whole trees."""
+def work(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, max_prune_fraction: float | None) -> Work:
+    """What there is to cluster; `max_prune_fraction` is None for whole trees, 0 for none."""
     labels = labels_in_scope(config, labels)
-    return classwise.prepare(
+    if max_prune_fraction is None:
+        num_merges = None
+    elif max_prune_fraction == 0:
+        num_merges = dict.fromkeys(np.unique(labels).tolist(), 0)
+    else:
+        num_merges = allocation.most_pruned(labels, max_prune_fraction)
+    return prepare(
         embeddings,
         labels,
         method=config.cluster.linkage,
-        num_merges=None if max_prune_fraction is None else allocation.most_pruned(labels, max_prune_fraction),
+        num_merges=num_merges,
         memory_limit=_memory_limit(config),
     )
 
@@ -40,7 +45,7 @@ def _memory_limit(config: ConfigDict) -> float:
     return float(parallel.gather_rows(np.array([memory.default_limit()])).min())
 
 
-def announce(work: classwise.Work, labels: list[int]) -> None:
+def announce(work: Work, labels: list[int]) -> None:
     """Says what will be done, and what it is expected to take.
 
     Raises:
@@ -64,11 +69,11 @@ def announce(work: classwise.Work, labels: list[int]) -> None:
     )
 
 
-def _peak_bytes(work: classwise.Work, plans: list[plan.Plan]) -> float:
+def _peak_bytes(work: Work, plans: list[plan.Plan]) -> float:
     """At the most so many of the small classes are clustered at the same time, or one of the others."""
     small = sorted((p.peak_bytes for p in plans if p.num_rows <= plan.WHOLE), reverse=True)
     labels = [label for label, members in work.classes.items() if len(members) <= plan.WHOLE]
-    beside = sum(small[: classwise.side_by_side(work, labels)])
+    beside = sum(small[: side_by_side(work, labels)])
     return max(beside, max(p.peak_bytes for p in plans))
 
 
