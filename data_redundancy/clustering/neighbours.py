@@ -175,6 +175,16 @@ class Neighbours:
             found = [parallel.gather_rows(part) for part in found]
         return Graph(*found)
 
+    def roughly_within(self, height: float) -> Graph | None:
+        """About the same with distances from the first pass, at next to no cost; None where they are not at hand."""
+        if not self._is_whole:
+            return None
+        graphs = [(first, second) for first, second in self._candidates_of_whole(height)]
+        if not graphs:
+            return Graph(*(np.empty(0, np.int64),) * 2, np.empty(0))
+        first, second = (np.concatenate(rows) for rows in zip(*graphs, strict=True))
+        return Graph(first, second, 1.0 - self._similarities[first, second].astype(np.float64))
+
     def _found(
         self, height: float, max_pairs: int, expected_pairs: float, progress: Callable[[int, int], None] | None
     ) -> tuple[list[np.ndarray], bool]:

@@ -13,7 +13,7 @@ import numpy as np
 from data_redundancy.clustering import dense, device_rounds, memory
 from data_redundancy.clustering.distances import Units, float64_device, padded_size
 from data_redundancy.clustering.merges import Merges
-from data_redundancy.clustering.neighbours import Graph, Neighbours, TooManyPairs
+from data_redundancy.clustering.neighbours import CANDIDATES_PER_PAIR, Graph, Neighbours, TooManyPairs
 from data_redundancy.clustering.partitions import partition
 from data_redundancy.clustering.plan import Plan, check_matrix_fits, make_plan, pairs_to_start_with
 from data_redundancy.clustering.sparse import complete_linkage, single_linkage
@@ -164,9 +164,10 @@ def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callabl
     num_rows, wanted = plan.num_rows, plan.graph_merges
     most = min(plan.max_pairs / num_rows, (num_rows - 1) / 2)
     merges, aim = Merges.none(), min(pairs_to_start_with(num_rows, wanted / num_rows), most)
-    reached, refused = -np.inf, np.inf
+    reached, refused, rough = -np.inf, np.inf, _rough_height(neighbours, plan, method, aim, most)
     while True:
-        height = neighbours.height_for(aim) if aim < (num_rows - 1) / 2 else FARTHEST
+        height = _height_for(neighbours, aim, num_rows) if rough is None else rough
+        rough = None
         # Heights closer than the margin of error are the same work: what is farther away has to come with it.
         height = min(max(height, reached + neighbours.margin), FARTHEST)
         if height >= refused or aim * num_rows < 1:
@@ -183,6 +184,26 @@ def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callabl
             return merges
         # Never lower than before: what `height_for` estimates may be far from the truth.
         aim = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * aim), most)
+
+
+def _rough_height(neighbours: Neighbours, plan: Plan, method: str, aim: float, most: float) -> float | None:
+    """The height that is about high enough, where the first pass alone can tell; it decides how much work is done."""
+    num_rows, wanted = plan.num_rows, plan.graph_merges
+    while True:
+        height = _height_for(neighbours, aim, num_rows)
+        graph = neighbours.roughly_within(height)
+        if graph is None or len(graph) > CANDIDATES_PER_PAIR * plan.max_pairs:
+            return None
+        merges = _ON_GRAPH[method](num_rows, graph)
+        if len(merges) >= wanted:
+            return float(np.partition(merges.height, wanted - 1)[wanted - 1]) + 2 * neighbours.margin
+        if height == FARTHEST or aim >= most:
+            return None
+        aim = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * aim), most)
+
+
+def _height_for(neighbours: Neighbours, pairs_per_row: float, num_rows: int) -> float:
+    return neighbours.height_for(pairs_per_row) if pairs_per_row < (num_rows - 1) / 2 else FARTHEST
 
 
 def _raised(graph: Graph, merges: Merges, wanted: int, num_rows: int) -> float:
