@@ -92,7 +92,7 @@ def cluster_classes(
 
     from data_redundancy.clustering import classwise
     from data_redundancy.clustering.dendrograms import check_labels
-    from data_redundancy.clustering.distances import check_embeddings
+    from data_redundancy.clustering.distances import as_float_matrix
     from data_redundancy.selection import allocation
 
     if scope not in ("class", "dataset"):
@@ -100,7 +100,7 @@ def cluster_classes(
     is_number = isinstance(memory_limit_gb, Real) and not isinstance(memory_limit_gb, bool)
     if memory_limit_gb is not None and not (is_number and 0 < memory_limit_gb < math.inf):
         raise InputError(f"memory_limit_gb: {memory_limit_gb!r}, but a number greater than 0 is needed")
-    embeddings = check_embeddings(embeddings)
+    embeddings = as_float_matrix(embeddings, "embeddings")
     if labels is None and scope == "class":
         raise InputError("labels: needed where scope is 'class'")
     labels = np.zeros(len(embeddings), np.int64) if labels is None else check_labels(labels, len(embeddings))
