@@ -69,15 +69,16 @@ def cluster_classes(
     memory_limit_gb: float | None = None,
     progress: "Callable[[Sequence[int]], Sequence[int]] | None" = None,
 ) -> "Dendrograms":
-    """Clusters every class on its own, bottom-up under the cosine distance; exact, and the same on every machine.
+    """Clusters every class, or the whole data set, bottom-up under the cosine distance; exact, the same everywhere.
 
     Args:
       embeddings: [N, D] floats or integers.
       labels: [N] integers, not negative; not needed where `scope` is `dataset`.
       method: the linkage: `complete`, `average` or `single`.
       scope: `class` gives every class a tree of its own; `dataset` ignores the labels, for one tree of everything.
-      max_prune_fraction: the largest fraction that will be pruned; trees are truncated there, which takes a small part
-        of the time and memory. By default they are whole.
+      max_prune_fraction: the largest fraction that will be pruned, the same share of every class; trees are truncated
+        there, which takes a small part of the time and memory. By default they are whole, as cuts at one height of all
+        trees (`allocation="global"`) may need them.
       memory_limit_gb: in 1e9 bytes; by default 60% of what is free.
       progress: wraps the list of classes that is being worked through, as `tqdm.tqdm` does.
 
@@ -143,7 +144,7 @@ def select(
 
     Raises:
       InputError: an unknown method, allocation or rule for representatives, a negative seed, or a prune fraction that
-        is out of range or too large to leave one example of every class.
+        is out of range, too large to leave one example of every class, or deeper than truncated trees go.
     """
     from data_redundancy import selection
 

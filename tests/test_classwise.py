@@ -186,7 +186,7 @@ def test_the_scope_dataset_ignores_labels_and_finds_copies_across_classes():
         ({"method": "ward"}, "^linkage 'ward' is not one of complete, average, single$"),
         ({"max_prune_fraction": 1.0}, "^max_prune_fraction: 1.0, "),
         ({"memory_limit_gb": 0}, "^memory_limit_gb: 0, "),
-        ({"memory_limit_gb": 1e-4}, r"^class 0: memory: \d+ examples of 64 dimensions need .* the limit is 0.0001 GB"),
+        ({"memory_limit_gb": 1e-4}, r"^memory: class 0: \d+ examples of 64 dimensions need .* the limit is 0.0001 GB"),
         ({"labels": None}, "^labels: needed where scope is 'class'$"),
     ],
 )

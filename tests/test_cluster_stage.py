@@ -127,7 +127,7 @@ def test_too_little_memory_is_told_at_once_with_what_would_fit(tmp_path, capfd, 
     done = run(capfd, "cluster", "cluster.memory_limit_gb=0.08")
     line = done.err.splitlines()[-1]
     told = re.fullmatch(
-        r"data-redundancy: memory: 3,000 examples of 8 dimensions need (0\.\d+) GB for a whole tree by complete "
+        r"data-redundancy: --config.cluster.memory_limit_gb: 3,000 examples of 8 dimensions need (0\.\d+) GB for a whole tree by complete "
         r"linkage, but the limit is 0\.08 GB; a max_prune_fraction of (0\.\d+) would fit",
         line,
     )
@@ -143,7 +143,7 @@ def test_too_little_memory_is_told_at_once_with_what_would_fit(tmp_path, capfd, 
 def test_nothing_fits_into_next_to_nothing(folder, capfd):
     done = run(capfd, "cluster", "cluster.memory_limit_gb=0.001")
     assert done.code == 2
-    assert re.search(r"class 0: memory: \d+ examples .* but the limit is 0\.001 GB$", done.err.strip())
+    assert re.search(r"--config.cluster.memory_limit_gb: class 0: \d+ examples .* but the limit is 0\.001 GB$", done.err.strip())
     assert not pathlib.Path("w/dendrograms").exists()
 
 

@@ -102,11 +102,12 @@ class Dendrograms:
             size, made = len(tree.members), len(tree.linkage)
             if tree.is_truncated and made < pruned[label] < size:
                 # Every tree has one merge more than its class's share.
-                of_class = max((count - 1) / len(self.trees[k].members) for k, count in pruned.items())
-                needed = max(of_class, sum(pruned.values()) / len(self.labels))
+                largest_share = max((count - 1) / len(self.trees[k].members) for k, count in pruned.items())
+                needed = max(largest_share, sum(pruned.values()) / len(self.labels))
                 last = f", at height {tree.linkage[-1, 2]:.4g}" if made else ""
+                of_class = f"class {label}: " if len(self.trees) > 1 else ""
                 raise InputError(
-                    f"class {label}: {pruned[label]} of its {size} examples are to go, but its tree is truncated after "
+                    f"{of_class}{pruned[label]} of its {size} examples are to go, but its tree is truncated after "
                     f"{made} merges{last}; cluster again with a max_prune_fraction of at least "
                     f"{min(0.9999, np.ceil(needed * 1e4 - 1e-6) / 1e4):g}"
                 )

@@ -41,7 +41,8 @@ class Work:
         try:
             return make_plan(size, self.num_dimensions, self.num_merges[label], self.method, self.memory_limit)
         except InputError as error:
-            raise InputError(f"class {label}: {error}" if len(self.classes) > 1 else str(error)) from None
+            of_class = f"memory: class {label}: " if len(self.classes) > 1 else "memory: "
+            raise InputError(str(error).replace("memory: ", of_class, 1)) from None
 
 
 def prepare(

@@ -34,8 +34,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     common.require(workdir.embeddings, fingerprints.embeddings(config), "embed")
     embeddings, labels = artifacts.read_embeddings(workdir.embeddings)
     check_embeddings(embeddings)
-    with common.arguments_named({"max_prune_fraction": "--config.cluster.max_prune_fraction"}):
-        work = trees.work(config, embeddings, labels, config.cluster.max_prune_fraction)
+    work = trees.work(config, embeddings, labels, config.cluster.max_prune_fraction)
     todo = _todo(config, workdir, work)
     if todo:
         trees.announce(work, todo)

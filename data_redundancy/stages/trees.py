@@ -10,6 +10,7 @@ from data_redundancy import metrics, parallel
 from data_redundancy.clustering import memory, plan
 from data_redundancy.clustering.work import Work, prepare, side_by_side
 from data_redundancy.selection import allocation
+from data_redundancy.stages import common
 
 log = logging.getLogger("data_redundancy")
 
@@ -51,7 +52,8 @@ def announce(work: Work, labels: list[int]) -> None:
     Raises:
         InputError: something does not fit into memory.
     """
-    plans = [work.plan(label) for label in labels]
+    with common.arguments_named({"memory": "--config.cluster.memory_limit_gb"}):
+        plans = [work.plan(label) for label in labels]
     sizes = sorted({p.num_rows for p in plans})
     depth = max(p.num_merges / max(1, p.num_rows - 1) for p in plans)
     ways = collections.Counter(_WAYS[p.way] for p in plans)
