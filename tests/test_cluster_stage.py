@@ -143,7 +143,9 @@ def test_too_little_memory_is_told_at_once_with_what_would_fit(tmp_path, capfd, 
 def test_nothing_fits_into_next_to_nothing(folder, capfd):
     done = run(capfd, "cluster", "cluster.memory_limit_gb=0.001")
     assert done.code == 2
-    assert re.search(r"--config.cluster.memory_limit_gb: class 0: \d+ examples .* but the limit is 0\.001 GB$", done.err.strip())
+    assert re.search(
+        r"--config.cluster.memory_limit_gb: class 0: \d+ examples .* but the limit is 0\.001 GB$", done.err.strip()
+    )
     assert not pathlib.Path("w/dendrograms").exists()
 
 

@@ -1,7 +1,6 @@
 import decimal
 import math
 import re
-import types
 from fractions import Fraction
 
 import jax
@@ -115,19 +114,21 @@ def test_distances_equal_the_formula_in_integers(num_dimensions):
         assert np.array_equal(by_jax(units, units), expected)
 
 
-def test_accelerators_compute_on_padded_rows_and_get_the_same(monkeypatch):
+def test_the_device_with_float64_computes_on_padded_rows(monkeypatch):
     units = unit_vectors(varied(45, 20))
     expected = block_distances(units[:33], units)
     seen = []
 
     def on_device(*parts):
-        seen.append([part.shape for part in parts])
+        seen.append([(part.shape, *part.devices()) for part in parts])
         return distances_of_parts(*parts)
 
-    monkeypatch.setattr(distances, "float64_device", lambda: types.SimpleNamespace(platform="gpu"))
+    # Not the default one, as the processor beside a TPU is not.
+    device = jax.local_devices()[5]
+    monkeypatch.setattr(distances, "float64_device", lambda: device)
     monkeypatch.setattr(distances, "distances_of_parts", on_device)
     assert np.array_equal(block_distances(units[:33], units), expected)
-    assert seen == [[(64, 20)] * 4]
+    assert seen == [[((64, 20), device)] * 4]
 
 
 @few_examples
