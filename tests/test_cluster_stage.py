@@ -127,8 +127,8 @@ def test_too_little_memory_is_told_at_once_with_what_would_fit(tmp_path, capfd, 
     done = run(capfd, "cluster", "cluster.memory_limit_gb=0.08")
     line = done.err.splitlines()[-1]
     told = re.fullmatch(
-        r"data-redundancy: --config.cluster.memory_limit_gb: 3,000 examples of 8 dimensions need (0\.\d+) GB for a whole tree by complete "
-        r"linkage, but the limit is 0\.08 GB; a max_prune_fraction of (0\.\d+) would fit",
+        r"data-redundancy: --config.cluster.memory_limit_gb: 3,000 examples of 8 dimensions need (0\.\d+) GB for "
+        r"a whole tree by complete linkage, but the limit is 0\.08 GB; a max_prune_fraction of (0\.\d+) would fit",
         line,
     )
     assert told, line
