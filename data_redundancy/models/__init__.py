@@ -1,5 +1,6 @@
 """Flax models by name; each returns `(logits, embedding)`."""
 
+from data_redundancy.models.imagenet_resnet import STEMS
 from data_redundancy.models.registry import create, names
 
-__all__ = ["create", "names"]
+__all__ = ["STEMS", "create", "names"]

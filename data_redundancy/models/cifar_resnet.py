@@ -12,27 +12,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from data_redundancy.models import residual
+
 STAGE_CHANNELS = (16, 32, 64)
-
-
-class PreActivationBlock(nn.Module):
-    """BN-ReLU-conv3x3-BN-ReLU-conv3x3 plus shortcut (a 1x1 projection of the activated input where shapes change)."""
-
-    channels: int
-    stride: int
-    dtype: DTypeLike
-    norm: functools.partial
-
-    @nn.compact
-    def __call__(self, x):
-        """Maps [B, H, W, C] to [B, H/stride, W/stride, channels]."""
-        conv = functools.partial(_conv, dtype=self.dtype)
-        activated = nn.relu(self.norm(name="norm1")(x))
-        if self.stride != 1 or x.shape[-1] != self.channels:
-            x = conv(self.channels, kernel=1, stride=self.stride, name="projection")(activated)
-        y = conv(self.channels, kernel=3, stride=self.stride, name="conv1")(activated)
-        y = nn.relu(self.norm(name="norm2")(y))
-        return x + conv(self.channels, kernel=3, stride=1, name="conv2")(y)
 
 
 class CifarResNet(nn.Module):
@@ -64,37 +46,18 @@ class CifarResNet(nn.Module):
             logits [B, num_classes] float32 and the embedding [B, 64 * width] float32: the activations after the
             global average pool.
         """
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            axis_name=self.axis_name if train else None,
-        )
-        x = _conv(STAGE_CHANNELS[0], kernel=3, stride=1, dtype=self.dtype, name="stem")(images)
+        conv = functools.partial(residual.conv, dtype=self.dtype)
+        norm = residual.batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name)
+        x = conv(STAGE_CHANNELS[0], kernel=3, name="stem")(images)
         for stage, channels in enumerate(STAGE_CHANNELS):
             for block in range(self.blocks):
-                x = PreActivationBlock(
+                x = residual.PreActivationBlock(
                     channels=channels * self.width,
                     stride=2 if stage > 0 and block == 0 else 1,
-                    dtype=self.dtype,
+                    conv=conv,
                     norm=norm,
                     name=f"stage{stage + 1}_block{block + 1}",
                 )(x)
         x = nn.relu(norm(name="final_norm")(x))
         embedding = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         return nn.Dense(self.num_classes, name="head")(embedding), embedding
-
-
-def _conv(channels: int, *, kernel: int, stride: int, dtype: DTypeLike, name: str) -> nn.Conv:
-    return nn.Conv(
-        channels,
-        (kernel, kernel),
-        strides=(stride, stride),
-        padding="SAME",
-        use_bias=False,
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        dtype=dtype,
-        name=name,
-    )
