@@ -4,18 +4,16 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import shutil
-import subprocess
 import sys
 import tempfile
-from typing import Any
 
 import numpy as np
 
+from benchmarks import processes
 from benchmarks.clustering import report
 from benchmarks.clustering.workloads import Row, Workload, cpu_workloads, device_workloads, growth_workloads
+from benchmarks.processes import Result
 
-ROOT = pathlib.Path(__file__).parents[2]
 EXPLANATION = """
 seconds: least of all runs, from embeddings in memory to a partition, without compilation; first call: the same work
 once before in the same process, with compilation (where both are equal, compilation is in both). Every run is a process
@@ -34,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shrink", type=int, default=1, help="divide every class's size by this, for a quick trial")
     parser.add_argument("--json", type=pathlib.Path, help="write all numbers to this file")
-    parser.add_argument("--plot", type=pathlib.Path, default=ROOT / "docs" / "clustering_growth.png")
+    parser.add_argument("--plot", type=pathlib.Path, default=processes.ROOT / "docs" / "clustering_growth.png")
     arguments = parser.parse_args()
     if (arguments.embeddings is None) != (arguments.labels is None):
         parser.error("--embeddings and --labels: one without the other")
@@ -49,53 +47,15 @@ def real_source(arguments: argparse.Namespace) -> dict[str, str] | None:
     return {name: str(getattr(arguments, name).resolve()) for name in names} or None
 
 
-def run_python(module: str, *arguments: str) -> str | None:
-    """Runs a module in a process of its own; the reason if that fails."""
-    process = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
-    )
-    if process.returncode == 0:
-        return None
-    last_lines = process.stderr.strip().splitlines()[-1:]
-    return " ".join([f"signal {-process.returncode}" if process.returncode < 0 else "", *last_lines]).strip()
-
-
-def devices() -> tuple[str, str]:
-    """JAX's backend, and the devices in words; asked of another process, as starting JAX takes memory."""
-    question = "import jax; print(jax.default_backend()); d = jax.devices(); print(len(d), 'x', d[0].device_kind)"
-    answer = subprocess.run([sys.executable, "-c", question], stdout=subprocess.PIPE, text=True, check=True).stdout
-    backend, kind = answer.splitlines()
-    return backend, f"{backend} ({kind})"
-
-
 def choose(workloads: list[Workload], only: str | None, backend: str) -> list[Workload]:
     """Those asked for, or those that there are devices for."""
     if only is None:
         return [w for w in workloads if backend != "cpu" or not w.name.startswith("gpu-")]
-    names = only.split(",")
-    known = list(dict.fromkeys(w.name for w in workloads))
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise SystemExit(f"--only: no workload {unknown[0]!r}; there are {', '.join(known)}")
+    names = processes.chosen((w.name for w in workloads), only)
     return [w for w in workloads if w.name in names]
 
 
-def make_input(workload: Workload, scratch: pathlib.Path) -> pathlib.Path:
-    """Writes the workload's input, unless the workload before it used the same."""
-    directory, recipe = scratch / "input", json.dumps(workload.recipe)
-    made_from = scratch / "recipe.json"
-    if not made_from.exists() or made_from.read_text() != recipe:
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
-        print(f"{workload.name}: writing the input, {workload.title}", file=sys.stderr)
-        reason = run_python("benchmarks.clustering.inputs", recipe, str(directory))
-        if reason:
-            raise SystemExit(f"{workload.name}: {reason}")
-        made_from.write_text(recipe)
-    return directory
-
-
-def measure(workload: Workload, row: Row, scratch: pathlib.Path) -> tuple[dict[str, Any], np.ndarray | None]:
+def measure(workload: Workload, row: Row, scratch: pathlib.Path) -> tuple[Result, np.ndarray | None]:
     """One measurement in a process of its own: its result, and the partition at every fraction."""
     job = {
         "input": str(scratch / "input"),
@@ -104,39 +64,30 @@ def measure(workload: Workload, row: Row, scratch: pathlib.Path) -> tuple[dict[s
         "fractions": row.fractions,
         "warm_up": workload.warm_up if row.is_ours else "small",
     }
-    (scratch / "job.json").write_text(json.dumps(job))
-    reason = run_python("benchmarks.clustering.measure", str(scratch))
-    if reason:
-        print(f"{workload.name}: {row.name} failed: {reason}", file=sys.stderr)
-        return {"failed": reason}, None
-    result = json.loads((scratch / "result.json").read_text())
+    result = processes.run_job("benchmarks.clustering.measure", job, scratch)
+    if "failed" in result:
+        print(f"{workload.name}: {row.name} failed: {result['failed']}", file=sys.stderr)
+        return result, None
     print(f"{workload.name}: {row.name}: {result['seconds']:.2f} s, {result['peak_mb']:,.0f} MB", file=sys.stderr)
     return result, np.load(scratch / "partitions.npy")
 
 
-def run_workload(workload: Workload, repeats: int, scratch: pathlib.Path) -> dict[str, report.Result]:
+def run_workload(workload: Workload, repeats: int, scratch: pathlib.Path) -> dict[str, Result]:
     """All measurements of a workload: one run of everyone, then the next."""
-    make_input(workload, scratch)
-    results: dict[str, list[dict[str, Any]]] = {row.name: [] for row in workload.rows}
+    processes.write_input("benchmarks.clustering.inputs", workload.name, workload.title, workload.recipe, scratch)
+    rows = {row.name: row for row in workload.rows}
     partitions: dict[str, dict[float, np.ndarray]] = {}
-    for _ in range(min(repeats, workload.repeats or repeats)):
-        for row in workload.rows:
-            if any("failed" in result for result in results[row.name]):
-                continue
-            result, cuts = measure(workload, row, scratch)
-            results[row.name].append(result)
-            if cuts is not None:
-                partitions[row.name] = dict(zip(row.fractions, cuts, strict=True))
-    summary = {name: summarise(runs) for name, runs in results.items()}
+
+    def measure_row(name: str) -> Result:
+        result, cuts = measure(workload, rows[name], scratch)
+        if cuts is not None:
+            partitions[name] = dict(zip(rows[name].fractions, cuts, strict=True))
+        return result
+
+    summary = processes.alternate(rows, min(repeats, workload.repeats or repeats), measure_row)
     for name, shares in agreement(workload, partitions).items():
         summary[name]["identical"] = shares
     return summary
-
-
-def summarise(runs: list[dict[str, Any]]) -> report.Result:
-    """Lists over repetitions, or the reason why there are none."""
-    failed = [run for run in runs if "failed" in run]
-    return failed[0] if failed else {key: [run[key] for run in runs] for key in runs[0]}
 
 
 def agreement(workload: Workload, partitions: dict[str, dict[float, np.ndarray]]) -> dict[str, dict[float, float]]:
@@ -155,7 +106,7 @@ def agreement(workload: Workload, partitions: dict[str, dict[float, np.ndarray]]
     }
 
 
-def report_growth(growth: list[Workload], results: list[dict[str, report.Result]], plot: pathlib.Path) -> None:
+def report_growth(growth: list[Workload], results: list[dict[str, Result]], plot: pathlib.Path) -> None:
     """Prints the exponents and draws the plot."""
     lines = report.growth_lines([workload.largest_tree for workload in growth], results)
     for name, (sizes, seconds) in lines.items():
@@ -167,7 +118,7 @@ def report_growth(growth: list[Workload], results: list[dict[str, report.Result]
 
 def main() -> int:
     arguments = parse_arguments()
-    backend, device_words = devices()
+    backend, device_words = processes.devices()
     real = real_source(arguments)
     everything = [
         *cpu_workloads(real, arguments.shrink, arguments.classes),
@@ -184,7 +135,7 @@ def main() -> int:
     growth = [(w, r) for w, r in zip(workloads, results, strict=True) if w.name == "growth"]
     if growth:
         report_growth(*map(list, zip(*growth, strict=True)), arguments.plot)
-    hardware = report.hardware(device_words)
+    hardware = processes.hardware(device_words, report.PACKAGES)
     print(f"{EXPLANATION}\n\n{hardware}")
     if arguments.json:
         raw = [{**dataclasses.asdict(w), "results": r} for w, r in zip(workloads, results, strict=True)]

@@ -2,34 +2,16 @@
 
 import json
 import pathlib
-import resource
 import sys
 import time
 from typing import Any
 
 import numpy as np
 
+from benchmarks import memory
 from benchmarks.clustering.contestants import CONTESTANTS, Contestant
 
 WARM_UP_ROWS = 256
-
-
-def resident_mb() -> float:
-    """The memory this process holds now."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
-def peak_mb() -> float:
-    """The most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def device_peak_mb() -> float | None:
-    """The most memory held on the accelerator, None where there is none or it does not tell."""
-    jax = sys.modules.get("jax")
-    stats = jax.local_devices()[0].memory_stats() if jax else None
-    return stats["peak_bytes_in_use"] / 2**20 if stats else None
 
 
 def timed(contestant: Contestant, x: np.ndarray, labels: np.ndarray, fractions: list[float]):
@@ -54,7 +36,7 @@ def measure(job: dict[str, Any]) -> tuple[dict[str, float | None], list[np.ndarr
     directory = pathlib.Path(job["input"])
     x, labels = np.load(directory / "x.npy"), np.load(directory / "labels.npy")
     contestant = CONTESTANTS[job["contestant"]](job["options"])
-    before = resident_mb()
+    before = memory.resident_mb()
     first_seconds = None
     if job["warm_up"] == "whole":
         first_seconds, _ = timed(contestant, x, labels, job["fractions"])
@@ -65,8 +47,8 @@ def measure(job: dict[str, Any]) -> tuple[dict[str, float | None], list[np.ndarr
         "seconds": seconds,
         "first_seconds": seconds if job["warm_up"] == "none" else first_seconds,
         "before_mb": before,
-        "peak_mb": peak_mb(),
-        "device_peak_mb": device_peak_mb(),
+        "peak_mb": memory.peak_mb(),
+        "device_peak_mb": memory.device_peak_mb(),
     }
     return result, partitions
 

@@ -1,24 +1,17 @@
 """Ratios, agreement of partitions, tables and the plot of growth."""
 
-import importlib.metadata
-import math
-import os
 import pathlib
-import re
-from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from benchmarks.clustering.workloads import LARGEST_OF_PEERS, Workload
+from benchmarks.processes import Result
 
 PACKAGES = ("jax", "numpy", "scipy", "fastcluster", "scikit-learn")
 # Okabe and Ito (2008), Color Universal Design: told apart with every common kind of colour blindness.
 COLOURS = ("#0072B2", "#D55E00", "#444444")
 MARKERS = ("o", "s", "^")
-
-Result = dict[str, Any]
-"""A row's measurements: `seconds` and others as lists over repetitions, or `failed`; see `__main__.summarise`."""
 
 
 def share_identical(a: np.ndarray, b: np.ndarray) -> float:
@@ -117,21 +110,3 @@ def plot_growth(lines: dict[str, tuple[list[int], list[float]]], path: pathlib.P
     axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def hardware(devices: str) -> str:
-    """Processor, cores, devices and versions in one line."""
-    model = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
-    memory = math.prod(os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE")) / 2**30
-    versions = ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
-    cores = len(os.sched_getaffinity(0))
-    return (
-        f"{model[1] if model else 'processor unknown'}, {cores} cores, {memory:.0f} GiB; JAX on {devices}; {versions}"
-    )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # an accelerator's machine, where peers are not run
-        return "not installed"
