@@ -15,6 +15,7 @@ REQUIRES = [
     "optax>=0.2.6,<0.3",
     "orbax-checkpoint>=0.12.7,<0.13",
     "tensorstore>=0.1.86",
+    "etils[epath]>=1.14",
     "numpy>=2.2.6,<3",
     "scipy>=1.16.3,<2",
     "ml-collections>=1.1,<2",
@@ -34,6 +35,7 @@ REQUIRES = [
     "threadpoolctl>=3.5",
     "absl-py>=2.3.1",
 ]
+GCS = ["gcsfs>=2025.9"]
 
 setup(
     name="data_redundancy",
@@ -51,8 +53,18 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "gcs": GCS,
         "bench": ["fastcluster>=1.3,<2"],
-        "test": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "setuptools>=77"],
+        "test": [
+            *GCS,
+            "gcp-storage-emulator>=2026.7",
+            "hypothesis>=6",
+            "kubeflow-trainer-api>=2.3,<3",  # the schema of JobSet
+            "pytest>=8",
+            "pyyaml>=6",
+            "ruff==0.17.6",
+            "setuptools>=77",
+        ],
     },
     entry_points={"console_scripts": ["data-redundancy = data_redundancy.main:main"]},
 )

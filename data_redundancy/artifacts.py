@@ -2,18 +2,21 @@
 
 import contextlib
 import json
-import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 import data_redundancy
-from data_redundancy import parallel, workdir
+from data_redundancy import parallel, storage, workdir
 from data_redundancy.errors import InputError
+from data_redundancy.workdir import MANIFEST
 
-MANIFEST = "manifest.json"
 CHUNK_BYTES = 4 * 2**20
+READERS = 16
+"""Files read at the same time: one of a bucket takes long to come, not much to read."""
 
 
 def chunk_rows(num_dimensions: int) -> int:
@@ -26,14 +29,14 @@ def manifest(fingerprint: Mapping[str, Any], **about: Any) -> dict[str, Any]:
     return {**about, "code_version": data_redundancy.__version__, "fingerprint": dict(fingerprint)}
 
 
-def read_manifest(directory: pathlib.Path) -> dict[str, Any] | None:
+def read_manifest(directory: epath.Path) -> dict[str, Any] | None:
     """The manifest of an artifact, None where there is no complete one."""
     return workdir.read_json(directory / MANIFEST)
 
 
 @contextlib.contextmanager
 def write_embeddings(
-    directory: pathlib.Path, labels: np.ndarray, *, num_dimensions: int, fingerprint: Mapping[str, Any]
+    directory: epath.Path, labels: np.ndarray, *, num_dimensions: int, fingerprint: Mapping[str, Any]
 ) -> Iterator[Any]:
     """Creates the embedding store: Zarr v3 arrays embedding [N, D] float32 and label [N] int32.
 
@@ -44,40 +47,61 @@ def write_embeddings(
         rows = chunk_rows(num_dimensions)
         if parallel.is_main_process():
             group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-            (partial / "zarr.json").write_text(json.dumps(group))
+            with workdir.file_within(partial / "zarr.json") as file:
+                file.write_text(json.dumps(group))
             _create_array(partial / "embedding", (len(labels), num_dimensions), (rows, num_dimensions), "float32")
             _create_array(partial / "label", labels.shape, (len(labels),), "int32")[:] = labels.astype(np.int32)
         parallel.barrier("created the embedding store")
         yield _open_array(partial / "embedding")
+        parallel.barrier("wrote all rows of the embedding store")
         if parallel.is_main_process():
             about = manifest(fingerprint, num_examples=len(labels), num_dimensions=num_dimensions)
             workdir.write_json(partial / MANIFEST, about)
 
 
-def read_embeddings(directory: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+def read_embeddings(directory: epath.Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads embedding [N, D] float32 and label [N] int32."""
     return tuple(np.asarray(_open_array(directory / name).read().result()) for name in ("embedding", "label"))
 
 
-def write_dendrogram(path: pathlib.Path, *, members: np.ndarray, linkage: np.ndarray) -> None:
+def write_dendrogram(path: epath.Path, *, members: np.ndarray, linkage: np.ndarray) -> None:
     """Writes one tree: members [n] int64, linkage [m, 4] float64."""
     with workdir.atomic_file(path) as partial, partial.open("wb") as file:
         np.savez(file, members=members, linkage=linkage)
 
 
-def read_dendrogram(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+def read_dendrogram(path: epath.Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads one tree's members and linkage."""
-    with np.load(path) as arrays:
+    with path.open("rb") as file, np.load(file) as arrays:
         return arrays["members"], arrays["linkage"]
 
 
-def dendrogram_path(directory: pathlib.Path, label: int, scope: str) -> pathlib.Path:
+def read_dendrograms(
+    directory: epath.Path, labels: Iterable[int], scope: str
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Reads the members and linkage of these classes' trees; those that are not there are left out."""
+    there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    paths = {label: dendrogram_path(directory, label, scope) for label in labels}
+    paths = {label: path for label, path in paths.items() if path.name in there}
+    with ThreadPoolExecutor(READERS) as readers:
+        return dict(zip(paths, readers.map(read_dendrogram, paths.values()), strict=True))
+
+
+def remove_dendrograms(directory: epath.Path) -> None:
+    """Removes all trees."""
+    if directory.is_dir():
+        for path in directory.iterdir():
+            if path.suffix == ".npz":
+                path.unlink()
+
+
+def dendrogram_path(directory: epath.Path, label: int, scope: str) -> epath.Path:
     """The file of one tree: of a class, or of the whole data set."""
     return directory / (f"class_{label}.npz" if scope == "class" else "dataset.npz")
 
 
 def write_selection(
-    directory: pathlib.Path,
+    directory: epath.Path,
     selection: Any,
     *,
     labels: np.ndarray | None,
@@ -121,18 +145,26 @@ def write_selection(
     )
     with workdir.atomic_directory(directory) as partial:
         if parallel.is_main_process():
-            np.save(partial / "keep.npy", selection.keep)
-            pq.write_table(pa.table(columns), partial / "examples.parquet")
+            with workdir.file_within(partial / "keep.npy") as file:
+                np.save(file, selection.keep)
+            with workdir.file_within(partial / "examples.parquet") as file:
+                pq.write_table(pa.table(columns), file)
             workdir.write_json(partial / MANIFEST, about)
 
 
-def _create_array(path: pathlib.Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str):
+def read_keep(directory: epath.Path) -> np.ndarray:
+    """Reads the keep list [K] int64 of a selection."""
+    with (directory / "keep.npy").open("rb") as file:
+        return np.load(file)
+
+
+def _create_array(path: epath.Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str):
     import tensorstore as ts
 
     return ts.open(
         {
             "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": str(path)},
+            "kvstore": storage.kvstore(path),
             "metadata": {
                 "shape": list(shape),
                 "data_type": dtype,
@@ -143,10 +175,10 @@ def _create_array(path: pathlib.Path, shape: tuple[int, ...], chunks: tuple[int,
     ).result()
 
 
-def _open_array(path: pathlib.Path):
+def _open_array(path: epath.Path):
     import tensorstore as ts
 
     try:
-        return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}, "open": True}).result()
+        return ts.open({"driver": "zarr3", "kvstore": storage.kvstore(path), "open": True}).result()
     except ValueError as error:
         raise InputError(f"{path}: not a Zarr array ({str(error).splitlines()[0]})") from None

@@ -1,4 +1,7 @@
-"""The one exception that means "the user's input is wrong"."""
+"""What ends a command early: a mistake of the user's, or being told to stop."""
+
+STOPPED = 75
+"""Exit code of a command that was told to stop, or lost another process: given again, it goes on from what is saved."""
 
 
 class InputError(ValueError):
@@ -7,3 +10,11 @@ class InputError(ValueError):
     `str(error)` is one line that names the field (or argument), its value and what is allowed. The command line prints
     that line and exits with code 2; in the Python API it is an ordinary `ValueError`.
     """
+
+
+class ProcessLostError(RuntimeError):
+    """Another process did not do its part."""
+
+
+class Stopped(BaseException):  # as KeyboardInterrupt is: what catches exceptions must not catch it
+    """This process was told to stop, by SIGTERM."""

@@ -9,11 +9,12 @@ import os
 import pathlib
 import re
 import sys
+import traceback
 
 import absl.logging
 
-from data_redundancy import stages
-from data_redundancy.errors import InputError
+from data_redundancy import stages, stopping
+from data_redundancy.errors import STOPPED, InputError, Stopped
 
 USAGE = """\
 usage: data-redundancy STAGE --config=CONFIG --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
@@ -22,12 +23,22 @@ Finds the training images a classifier does not need: trains, embeds, clusters e
 cluster, trains again on what is kept, and compares it with the full set and with random subsets.
 """
 FLAGS = {
-    "workdir": "directory for all artifacts; a stage that finds its artifact there skips",
+    "shard": "sweep only: i/n runs every n-th trial, from the i-th (0 to n-1): for n jobs on one --workdir",
+    "workdir": "directory for all artifacts, local or gs://BUCKET/DIR; a stage that finds its artifact there skips",
     "embeddings": "select only: an .npy of [N, D] embeddings made elsewhere; --config and --workdir are not needed",
     "labels": "select only: an .npy of [N] labels; may be left out with --config.cluster.scope=dataset",
     "fraction": "select only, with --embeddings: the share to remove",
     "out": "select only, with --embeddings: the directory to write",
 }
+PROCESS_FLAGS = {
+    "coordinator": "several processes: HOST:PORT of process 0 (or JAX_COORDINATOR_ADDRESS in the environment)",
+    "num_processes": "several processes: how many there are (or JAX_NUM_PROCESSES)",
+    "process_id": "several processes: the number of this one, from 0 (or JAX_PROCESS_ID)",
+    "num_devices": "how many devices all processes must have together; any other number is refused",
+    "start_timeout_s": "several processes: how long to wait for the others at the start (300)",
+    "barrier_timeout_s": "several processes: how long to wait for the others at a barrier (7200)",
+}
+GOES_ON = "the same command goes on from what is finished"
 # What the system says when a file cannot be written, or not in full: the user's to mend.
 _SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -38,35 +49,61 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: without the program's name; by default those of this process, which is then the command's own.
     """
-    if argv is None:
-        argv = sys.argv[1:]
-        sys.unraisablehook = _unraisable_hook
+    if argv is not None:
+        return _run_and_tell(argv)[0]
+    sys.unraisablehook = _unraisable_hook
+    stopping.install()
+    code, message = _run_and_tell(sys.argv[1:])
+    if code and (distributed := sys.modules.get("data_redundancy.distributed")) and distributed.is_watching():
+        stopping.ignore()
+        distributed.end_all(code, message)
+    return code
+
+
+def _run_and_tell(argv: list[str]) -> tuple[int, str]:
+    """Runs the command line; returns the exit code and what was said of an error."""
     try:
-        return _run(argv)
+        _run(argv)
+        return 0, ""
     except InputError as error:
-        return _complain(str(error))
-    except OSError as error:
-        if error.errno not in _SYSTEM_ERRORS:
-            raise
-        return _complain(f"cannot read or write {error.filename or 'the disk'}: {error.strerror}")
+        return _complain(str(error), code=2)
     except KeyboardInterrupt:
-        return _complain("interrupted; the same command goes on from what is finished", code=130)
+        return _complain(f"interrupted; {GOES_ON}", code=130)
+    except Stopped as error:
+        return _complain(f"{error}; {GOES_ON}", code=STOPPED)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+            return _complain(f"cannot read or write {error.filename or 'the disk'}: {error.strerror}", code=2)
+        from data_redundancy import distributed
+
+        if because := distributed.ends_because_of_another(error):
+            return _complain(f"{because}; {GOES_ON}", code=STOPPED)
+        if not distributed.is_watching():
+            raise
+        traceback.print_exc()
+        return _complain(f"{type(error).__name__}: {error}", code=1)
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str]) -> None:
     names = [*stages.ORDER, "run"]
     stage = next((arg for arg in argv if not arg.startswith("-")), None)
     if {"--help", "-h", "--helpfull", "help"} & set(argv) or not argv:
         print(_stage_help(stage) if stage in names else _help())
-        return 0
+        return
     if argv[0] not in names:
         raise InputError(f"{argv[0]!r}: no such stage; the stage comes first, one of {', '.join(names)}")
     _set_up_environment()
     config, given, rest = _parse(argv[1:])
     if rest:
         raise InputError(f"{rest[0]!r}: not understood; after the stage come flags, --NAME=VALUE")
+    _join_other_processes(given)
     _run_stage(argv[0], config, given)
-    return 0
+
+
+def _join_other_processes(given: dict[str, str | None]) -> None:
+    from data_redundancy import distributed
+
+    distributed.start(distributed.parse({name: given[name] for name in PROCESS_FLAGS}))
 
 
 def _parse(argv):
@@ -75,7 +112,7 @@ def _parse(argv):
     from_arrays = any(re.match("--?embeddings(=|$)", arg) for arg in argv)
     if from_arrays and not any(re.match("--?config(=|$)", arg) for arg in argv):
         argv = ["--config=default", *argv]
-    return config_flags.parse(argv, FLAGS)
+    return config_flags.parse(argv, {**FLAGS, **PROCESS_FLAGS})
 
 
 def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
@@ -89,13 +126,16 @@ def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
         if value is None:
             example = "such as --config=digits" if name == "config" else "a directory"
             raise InputError(f"--{name}: must be given, {example}")
+    if given["shard"] is not None and stage != "sweep":
+        raise InputError(f"--shard={given['shard']}: only the stage 'sweep' takes it")
     from data_redundancy import parallel, workdir
     from data_redundancy.stages import check
 
     check.check(config)
+    options = {} if given["shard"] is None else {"shard": _shard(given["shard"])}
     directory = workdir.Workdir(given["workdir"])
     for name in stages.ORDER if stage == "run" else [stage]:
-        importlib.import_module(f"data_redundancy.stages.{name}").run(config, directory)
+        importlib.import_module(f"data_redundancy.stages.{name}").run(config, directory, **options)
         # After the stage: what an input error stopped has written nothing.
         if parallel.is_main_process():
             workdir.write_if_changed(directory.config, (config.to_json(indent=2) + "\n").encode())
@@ -121,6 +161,13 @@ def _select_from_arrays(config, given: dict[str, str | None]) -> None:
     select.run_on_arrays(
         config, embeddings=given["embeddings"], labels=given["labels"], fraction=fraction, out=given["out"]
     )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise InputError(f"--shard={text}: must be i/n with i from 0 to n-1, such as 0/4")
+    return int(match[1]), int(match[2])
 
 
 def _fraction(text: str) -> float:
@@ -167,11 +214,15 @@ def _help() -> str:
     lines += [f"  {'run':10}All of them in order.", "", "flags:"]
     lines += [f"  {'--config':14}a config file, or the name of a shipped one: {', '.join(_shipped())}"]
     lines += [f"  {'--' + name:14}{text}" for name, text in FLAGS.items()]
+    lines += [f"  {'--' + name:19} {text}" for name, text in PROCESS_FLAGS.items()]
     lines += ["", "example:", "  data-redundancy run --config=digits --workdir=runs/digits", ""]
     lines += [
         "`data-redundancy STAGE --help` says what a stage reads, writes and takes. Exit codes: 0 done, 2 a mistake"
     ]
-    lines += ["in a flag, config or input (told in one line), 1 anything else, 130 interrupted."]
+    lines += [
+        "in a flag, config or input (told in one line), 75 told to stop by SIGTERM or another process is gone (start"
+    ]
+    lines += ["it again: it goes on), 130 interrupted, 1 anything else."]
     return "\n".join(lines)
 
 
@@ -193,10 +244,10 @@ def _shipped() -> list[str]:
     return config_flags.shipped_configs()
 
 
-def _complain(message: str, code: int = 2) -> int:
-    first_line = " ".join(message.split())
-    print(f"data-redundancy: {first_line}", file=sys.stderr)
-    return code
+def _complain(message: str, *, code: int) -> tuple[int, str]:
+    one_line = " ".join(message.split())
+    print(f"data-redundancy: {one_line}", file=sys.stderr, flush=True)
+    return code, one_line
 
 
 if __name__ == "__main__":

@@ -4,14 +4,18 @@ import contextlib
 import json
 import logging
 import os
-import pathlib
 import sys
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from tqdm import tqdm
+
+from data_redundancy import storage
 
 log = logging.getLogger("data_redundancy")
 
@@ -19,12 +23,16 @@ log = logging.getLogger("data_redundancy")
 class Sums:
     """Adds up dictionaries of sums, on the device, and divides once by their "count"."""
 
-    def __init__(self):
-        self._sums: dict[str, Any] | None = None
+    def __init__(self, so_far: dict[str, Any] | None = None):
+        self._sums = so_far
 
     def add(self, sums: dict[str, Any]) -> None:
         """Adds one dictionary; does not wait for the device."""
         self._sums = sums if self._sums is None else jax.tree.map(lambda a, b: a + b, self._sums, sums)
+
+    def so_far(self) -> dict[str, float] | None:
+        """The sums, from which another object may go on; None where there are none."""
+        return None if self._sums is None else {name: x.item() for name, x in jax.device_get(self._sums).items()}
 
     def means(self) -> dict[str, float]:
         """Every sum but "count", divided by it; starts over."""
@@ -36,33 +44,96 @@ class Sums:
 class MetricWriter:
     """Writes scalars to DIRECTORY/metrics.jsonl, one JSON object a line, and to TensorBoard where it is installed.
 
-    A run that resumes at a step first drops the lines after it, so that the file is that of a run never cut off.
+    A run that resumes at a step first drops the lines after it, so that the file is that of a run never cut off. For
+    this, call `flush` before saving a checkpoint: in a bucket, nothing can be appended to what is there, and lines are
+    written by `flush`, by `close`, and by `write` where the last time was long ago.
     """
 
-    def __init__(self, directory: pathlib.Path, *, resume_step: int = 0):
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "metrics.jsonl"
-        kept = []
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resume_step]
-        partial = path.with_suffix(".jsonl.partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        os.replace(partial, path)
-        self._file = path.open("a")
+    def __init__(self, directory: epath.Path, *, resume_step: int = 0):
+        self._file = _open_lines(directory / "metrics.jsonl", resume_step)
+        self._timing = _open_lines(directory / "timing.jsonl", resume_step)
         self._tensorboard = _tensorboard_writer(directory)
 
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Appends one line {"step": step, ...} and the same scalars to TensorBoard."""
+    def write(self, step: int, scalars: dict[str, float], timing: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Adds one line {"step": step, ...}, and the same scalars to TensorBoard.
+
+        Args:
+            step: the last one that the numbers are about.
+            scalars: what the run gives.
+            timing: how fast it was, which differs from time to time: a line of timing.jsonl.
+        """
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        self._file.flush()
+        if timing:
+            self._timing.write(json.dumps({"step": step, **timing}) + "\n")
         if self._tensorboard is not None:
-            self._tensorboard.write_scalars(step, scalars)
+            self._tensorboard.write_scalars(step, {**scalars, **timing})
+
+    def flush(self) -> None:
+        """Returns when all lines are in their files."""
+        self._file.flush()
+        self._timing.flush()
 
     def close(self) -> None:
         """Flushes and closes the files."""
         self._file.close()
+        self._timing.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+
+def _open_lines(path: epath.Path, resume_step: int) -> "_AppendedFile | _RewrittenFile":
+    """Opens a file of lines with a step each, without those after `resume_step`."""
+    kept = []
+    if path.exists():
+        kept = [line + "\n" for line in path.read_text().splitlines() if _step_of(line) <= resume_step]
+    return _RewrittenFile(path, kept) if storage.is_remote(path) else _AppendedFile(path, kept)
+
+
+class _AppendedFile:
+    """A text file on a disk; every line can be read at once."""
+
+    def __init__(self, path: epath.Path, lines: list[str]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(path.suffix + ".partial")
+        partial.write_text("".join(lines))
+        os.replace(partial, path)
+        self._file = path.open("a")
+
+    def write(self, line: str) -> None:
+        self._file.write(line)
+        self._file.flush()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _RewrittenFile:
+    """A text object in a bucket, written as a whole."""
+
+    SECONDS_BETWEEN = 60.0
+
+    def __init__(self, path: epath.Path, lines: list[str]):
+        self._path, self._lines = path, lines
+        self._rewrite()
+
+    def write(self, line: str) -> None:
+        self._lines.append(line)
+        if time.monotonic() - self._last > self.SECONDS_BETWEEN:
+            self._rewrite()
+
+    def flush(self) -> None:
+        if self._written < len(self._lines):
+            self._rewrite()
+
+    def close(self) -> None:
+        self.flush()
+
+    def _rewrite(self) -> None:
+        self._path.write_text("".join(self._lines))
+        self._written, self._last = len(self._lines), time.monotonic()
 
 
 class Progress:
@@ -77,10 +148,10 @@ class Progress:
         if _stderr_is_terminal():
             self._bar = tqdm(total=total, initial=initial, desc=label, unit=f" {unit}", dynamic_ncols=True, leave=False)
 
-    def update(self, done: int, numbers: dict[str, float] | None = None) -> None:
-        """Says that `done` of the total are done; the newest `numbers` are shown beside it."""
+    def update(self, done: int, numbers: Mapping[str, float | str] | None = None) -> None:
+        """Says that `done` of the total are done; the newest `numbers` are shown beside it, strings as they are."""
         if numbers is not None:
-            self._shown = {name: f"{value:.4g}" for name, value in numbers.items()}
+            self._shown = {name: x if isinstance(x, str) else f"{x:.4g}" for name, x in numbers.items()}
         if self._bar is not None:
             self._bar.set_postfix(self._shown, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -128,7 +199,7 @@ def log_parameter_overview(params: Any) -> None:
     log.info("parameters: %s\n%s", f"{total:,}", table)
 
 
-def _tensorboard_writer(directory: pathlib.Path):
+def _tensorboard_writer(directory: epath.Path):
     try:
         import tensorflow as tf
         from clu import metric_writers

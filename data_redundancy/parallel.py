@@ -4,15 +4,20 @@ One program runs on every process; each process drives its local devices. A *glo
 in order over all devices of all processes, so that results do not depend on how many there are.
 """
 
+import collections
 import functools
-from collections.abc import Callable, Sequence
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from data_redundancy import distributed
 from data_redundancy.errors import InputError
 
 AXIS = "devices"
@@ -44,27 +49,46 @@ def replicate(tree: Any) -> Any:
     return jax.device_put(tree, _local_sharding(PartitionSpec()))
 
 
+def own_part(array: np.ndarray, axis: int = 0) -> np.ndarray:
+    """This process's part of a global batch that is split evenly and in order along `axis`."""
+    return np.split(array, jax.process_count(), axis=axis)[jax.process_index()]
+
+
+def stack_local(array: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Splits this process's own rows, along `axis`, over its local devices: [devices, ...]."""
+    return np.stack(np.split(array, jax.local_device_count(), axis=axis))
+
+
 def split_batch(array: np.ndarray, axis: int = 0) -> np.ndarray:
     """Splits `axis` of a global batch over all devices and gives this process its part.
 
     Returns:
         The array with a new leading axis of local devices, and `axis` shortened by the number of all devices.
     """
-    parts = np.split(array, jax.device_count(), axis=axis)
-    first = jax.process_index() * jax.local_device_count()
-    return np.stack(parts[first : first + jax.local_device_count()])
+    return stack_local(own_part(array, axis), axis)
 
 
-def stack_local(array: np.ndarray) -> np.ndarray:
-    """Splits this process's own rows [n, ...] over its local devices: [devices, n/devices, ...]."""
-    return array.reshape(jax.local_device_count(), -1, *array.shape[1:])
+def put_on_devices(batches: Iterable[Any], *, ahead: int) -> Iterator[Any]:
+    """Puts batches, trees of arrays [local devices, ...], on the devices before they are asked for.
+
+    Args:
+        batches: on the host.
+        ahead: how many to keep on the devices beyond the one that is used; copying overlaps with computing.
+    """
+    waiting = collections.deque()
+    for batch in batches:
+        waiting.append(jax.device_put(batch, _local_sharding(PartitionSpec(AXIS))))
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def check_batch_size(batch_size: int, field: str) -> None:
     """Raises InputError unless all devices get the same number of rows of a global batch."""
     devices = jax.device_count()
     if batch_size < 1 or batch_size % devices:
-        raise InputError(f"{field}={batch_size}: must be a positive multiple of the number of devices, {devices}")
+        of = "" if jax.process_count() == 1 else f" ({jax.process_count()} processes of {jax.local_device_count()})"
+        raise InputError(f"{field}={batch_size}: must be a positive multiple of the number of devices, {devices}{of}")
 
 
 def row_share(num_rows: int, multiple: int, process: int | None = None) -> tuple[int, int]:
@@ -88,14 +112,37 @@ def process_count() -> int:
     return jax.process_count()
 
 
+@functools.cache
+def job_name() -> str:
+    """A name that all processes of this job have, and those of no other: the host and number of its main one."""
+    name = f"{_host()}-{os.getpid()}"
+    return gather_rows(np.array([name.encode()], "S64"))[0].decode()
+
+
+def may_be_running(job: str) -> bool:
+    """Whether another job of this name may still be there; of those on other hosts nothing is known."""
+    host, _, number = job.rpartition("-")
+    return job != job_name() and (host != _host() or not number.isdecimal() or psutil.pid_exists(int(number)))
+
+
+def _host() -> str:
+    return socket.gethostname()[:40]
+
+
 def is_main_process() -> bool:
     """Whether this is the process that writes shared files."""
     return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
-    """Waits until every process has come to the barrier of this name."""
-    if jax.process_count() > 1:
+    """Waits until every process has come to the barrier of this name.
+
+    Raises:
+        ProcessLostError: if one does not come in time, where `distributed.start` has joined the processes.
+    """
+    if distributed.is_watching():
+        distributed.barrier(name)
+    elif jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 

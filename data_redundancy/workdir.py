@@ -4,25 +4,35 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_redundancy import parallel
+from etils import epath
+
+from data_redundancy import parallel, storage
 from data_redundancy.errors import InputError
+
+MANIFEST = "manifest.json"
+"""Says what an artifact was made from; in a bucket it is written last, and an artifact without it is not whole."""
+
+_STALE_S = 24 * 3600
 
 
 class Workdir:
-    """The paths of one working directory; creates the directory.
+    """The paths of one working directory, local or in a bucket (gs://BUCKET/DIRECTORY); creates the directory.
 
     Raises:
         InputError: if it cannot be created or written.
     """
 
     def __init__(self, root: str | os.PathLike):
-        # Orbax takes absolute paths only.
-        self.root = pathlib.Path(root).expanduser().absolute()
+        self.root = storage.locate(root, "--workdir")  # absolute: Orbax takes no other
+        if storage.is_remote(self.root):
+            storage.check_bucket(self.root, "--workdir")
+            return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".writable-{os.getpid()}"
@@ -32,34 +42,34 @@ class Workdir:
             raise InputError(f"--workdir={root}: must be a directory that can be written ({error.strerror})") from None
 
     @property
-    def config(self) -> pathlib.Path:
+    def config(self) -> epath.Path:
         """The resolved config of the last stage that ran, JSON."""
         return self.root / "config.json"
 
     @property
-    def embeddings(self) -> pathlib.Path:
+    def embeddings(self) -> epath.Path:
         """The embedding store."""
         return self.root / "embeddings"
 
     @property
-    def dendrograms(self) -> pathlib.Path:
+    def dendrograms(self) -> epath.Path:
         """One file per class."""
         return self.root / "dendrograms"
 
     @property
-    def report(self) -> pathlib.Path:
+    def report(self) -> epath.Path:
         """Table and plot."""
         return self.root / "report"
 
-    def selection(self, name: str) -> pathlib.Path:
+    def selection(self, name: str) -> epath.Path:
         """The selection of this name, see `selection_name`."""
         return self.root / "selections" / name
 
-    def trial(self, selection: str, seed: int) -> pathlib.Path:
+    def trial(self, selection: str, seed: int) -> epath.Path:
         """The training run on a selection with a seed."""
         return self.root / "trials" / selection / f"seed{seed}"
 
-    def show(self, path: pathlib.Path) -> str:
+    def show(self, path: epath.Path) -> str:
         """`path` as a user would write it: relative to the current directory where it lies below it."""
         return os.path.relpath(path) if path.is_relative_to(pathlib.Path.cwd()) else str(path)
 
@@ -72,25 +82,38 @@ def selection_name(method: str, prune_fraction: float, seed: int | None = None) 
 
 
 @contextlib.contextmanager
-def atomic_directory(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a temporary directory that becomes `path`, replacing it, when the block ends without an error.
+def atomic_directory(path: epath.Path) -> Iterator[epath.Path]:
+    """Gives a directory to fill, which is `path`, whole, when the block ends without an error.
 
-    Every file is synced first. On several processes all get the same directory; the main one creates and renames it.
+    On several processes all get the same directory; the main one creates it.
+
+    On a disk it has a temporary name; when the block ends, every file is synced and the directory renamed, so that an
+    older `path` stays until the new one is there. A bucket knows no renaming, and copying all embeddings once more is
+    not worth what it saves: stages never replace what is whole. So the directory is `path` itself, an older one is
+    removed first, and what counts as whole is what has a manifest: the block writes it last, when all processes are
+    done. Other files of the block go through `file_within`.
     """
-    partial = path.with_name(path.name + ".partial")
+    make = _directory_in_place if storage.is_remote(path) else _renamed_directory
+    with writing(path), make(path) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def _renamed_directory(path: epath.Path) -> Iterator[epath.Path]:
+    # Several jobs may share a workdir, and make the same selection at the same time.
+    partial = path.with_name(f"{path.name}.{parallel.job_name()}.partial")
     try:
-        with writing(path):
-            if parallel.is_main_process():
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir(parents=True)
-            parallel.barrier(f"created {partial}")
-            yield partial
-            parallel.barrier(f"wrote {partial}")
-            if parallel.is_main_process():
-                for file in sorted(partial.rglob("*")):
-                    _sync(file)
-                _sync(partial)
-                _replace_directory(partial, path)
+        if parallel.is_main_process():
+            _remove_stale_partials(path)
+            partial.mkdir(parents=True)
+        parallel.barrier(f"created {partial}")
+        yield partial
+        parallel.barrier(f"wrote {partial}")
+        if parallel.is_main_process():
+            for directory, _, files in os.walk(partial):
+                for name in (*files, ""):
+                    _sync(os.path.join(directory, name))
+            _replace_directory(partial, path)
     except BaseException:
         if parallel.is_main_process():
             shutil.rmtree(partial, ignore_errors=True)
@@ -99,23 +122,62 @@ def atomic_directory(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a temporary file name whose file becomes `path` when the block ends without an error."""
-    # The ending is kept: some writers go by it.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            _sync(partial)
-            os.replace(partial, path)
-            _sync(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)
+def _directory_in_place(path: epath.Path) -> Iterator[epath.Path]:
+    if parallel.is_main_process():
+        _remove_artifact(path)
+    parallel.barrier(f"emptied {path}")
+    try:
+        yield path
+    except BaseException:
+        # Without its manifest it counts for nothing, so it may stay where the bucket is what failed.
+        with contextlib.suppress(Exception):
+            if parallel.is_main_process():
+                _remove_artifact(path)
+        raise
+    parallel.barrier(f"wrote {path}")
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[None]:
+def atomic_file(path: epath.Path) -> Iterator[epath.Path]:
+    """Gives the name of a local file that becomes `path`, whole, when the block ends without an error."""
+    make = _uploaded_file if storage.is_remote(path) else _renamed_file
+    with writing(path), make(path) as partial:
+        yield partial
+
+
+@contextlib.contextmanager
+def _renamed_file(path: epath.Path) -> Iterator[epath.Path]:
+    # The ending is kept: some writers go by it.
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def file_within(path: epath.Path) -> contextlib.AbstractContextManager[epath.Path]:
+    """Gives the name of a local file that becomes `path`, a file of an `atomic_directory`, when the block ends.
+
+    NumPy and Arrow write local files by name, not those of a bucket.
+    """
+    return _uploaded_file(path) if storage.is_remote(path) else contextlib.nullcontext(path)
+
+
+@contextlib.contextmanager
+def _uploaded_file(path: epath.Path) -> Iterator[epath.Path]:
+    # Written to the bucket directly, half a file would be stored where the block fails: closing completes an object.
+    with tempfile.TemporaryDirectory() as directory:
+        partial = epath.Path(directory) / path.name
+        yield partial
+        path.write_bytes(partial.read_bytes())  # an object is replaced when the last of its bytes has arrived
+
+
+@contextlib.contextmanager
+def writing(path: epath.Path) -> Iterator[None]:
     """Turns what the system says when `path` cannot be written, or not in full, into an InputError.
 
     Raises:
@@ -123,16 +185,17 @@ def writing(path: pathlib.Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
-        # TensorStore, and Orbax which writes through it, raise the system's errors as other types.
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        if code is None and not isinstance(error, OSError):
+    except InputError:
+        raise
+    except Exception as error:
+        reason = storage.failure(error)
+        if reason is None:
             raise
-        reason = os.strerror(int(code[1])) if code else getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: cannot be written ({reason}); what was there before is unchanged") from error
+        before = "" if storage.is_remote(path) else "; what was there before is unchanged"
+        raise InputError(f"{path}: cannot be written ({reason}){before}") from error
 
 
-def write_if_changed(path: pathlib.Path, content: bytes) -> bool:
+def write_if_changed(path: epath.Path, content: bytes) -> bool:
     """Writes a file atomically unless that is what it holds; returns whether it did."""
     if path.is_file() and path.read_bytes() == content:
         return False
@@ -141,13 +204,13 @@ def write_if_changed(path: pathlib.Path, content: bytes) -> bool:
     return True
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: epath.Path, value: Any) -> None:
     """Writes a JSON file atomically."""
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(value, indent=2, allow_nan=True) + "\n")
 
 
-def read_json(path: pathlib.Path) -> Any:
+def read_json(path: epath.Path) -> Any:
     """Reads a JSON file; None where there is none.
 
     Raises:
@@ -161,7 +224,7 @@ def read_json(path: pathlib.Path) -> Any:
         raise InputError(f"{path}: not a JSON file ({error}); remove it and run the stage again") from None
 
 
-def check_fingerprint(artifact: pathlib.Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def check_fingerprint(artifact: epath.Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Refuses an artifact that was made from something else.
 
     Args:
@@ -188,9 +251,9 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(value)))
 
 
-def _replace_directory(partial: pathlib.Path, path: pathlib.Path) -> None:
+def _replace_directory(partial: epath.Path, path: epath.Path) -> None:
     """Renames `partial` to `path`; an older `path` is only removed once the new one is in place."""
-    old = path.with_name(path.name + ".old")
+    old = partial.with_suffix(".old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)
@@ -199,7 +262,22 @@ def _replace_directory(partial: pathlib.Path, path: pathlib.Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(path: pathlib.Path) -> None:
+def _remove_stale_partials(path: epath.Path) -> None:
+    """Removes what killed jobs left of `path`; of another host, that is what is old."""
+    for partial in path.parent.glob(f"{path.name}.*.partial"):
+        job = partial.name.removeprefix(f"{path.name}.").removesuffix(".partial")
+        with contextlib.suppress(FileNotFoundError):
+            if not parallel.may_be_running(job) or time.time() - os.path.getmtime(partial) > _STALE_S:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_artifact(path: epath.Path) -> None:
+    """Removes a directory in a bucket; its manifest first, so that what is left half way does not count as whole."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    path.rmtree(missing_ok=True)
+
+
+def _sync(path: os.PathLike) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -78,6 +79,26 @@ def run_here(capfd, *arguments) -> Done:
     capfd.readouterr()
     code = main.main([str(argument) for argument in arguments])
     return Done(code, *capfd.readouterr())
+
+
+def run_two_processes(script: str, *arguments, cwd: pathlib.Path, devices: int = 1) -> list[str]:
+    """Runs a script twice at the same time, with its process number and a free port before the arguments.
+
+    Returns:
+        What each of them printed; both ended well.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [popen(["-c", script, process, port, *arguments], cwd=cwd, devices=devices) for process in range(2)]
+    try:
+        outputs = [process.communicate(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, err) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, err
+    return [out for out, _ in outputs]
 
 
 def write_digits(path: pathlib.Path, num_train: int = 200, num_test: int = 60, **replaced) -> pathlib.Path:

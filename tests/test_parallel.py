@@ -75,6 +75,7 @@ def test_split_batch_gives_every_process_its_part():
     parts = []
     for process in range(4):
         with (
+            mock.patch.object(jax, "process_count", return_value=4),
             mock.patch.object(jax, "process_index", return_value=process),
             mock.patch.object(jax, "local_device_count", return_value=2),
         ):
