@@ -25,14 +25,29 @@ def get_config() -> ConfigDict:
     config.dataset.test_split = "test"  # the same; only the last step's accuracy on it is reported
     config.dataset.class_names = ()  # for sources that know no names: one per class, in the order of the labels
 
+    config.input = ConfigDict()
+    config.input.mode = "memory"  # memory: decoded, on every device; stream: from a TFDS data set, decoded as needed
+    config.input.mean = ()  # per channel, 0 to 255; (): that of the training images; ImageNet's where they stream
+    config.input.std = ()  # the same, standard deviation
+    config.input.image_size = 224  # stream: side of the square that images become
+    config.input.crop = "random"  # stream: training crops, random (Inception's) or center (as for evaluation)
+    config.input.min_area = 0.08  # stream: least share of the image that a random crop takes
+    config.input.central_fraction = 0.875  # stream: side of central crops, as a share of the shorter side
+    config.input.corrupt = "stop"  # stream: at an image that cannot be decoded, stop or skip (it gets no weight)
+    config.input.threads = config_dict.placeholder(int)  # stream: that decode; None: one for every core
+    config.input.prefetch = 2  # stream: batches decoded ahead, and as many put on the devices ahead
+    config.input.catalog_dir = config_dict.placeholder(str)  # stream: where records are listed; None: with the data
+
     config.prepare = ConfigDict()
     config.prepare.source = config_dict.placeholder(str)  # "digits", an .npz, or a folder of class folders
     config.prepare.test_fraction = 0.2  # share of every class that becomes the test split, where the source has none
     config.prepare.seed = 0  # of that split
 
     config.model = ConfigDict()
-    config.model.name = "resnet32"  # resnet8, resnet20, resnet32, resnet56, wrn16_4, wrn28_10
+    # resnet8, 20, 32, 56, wrn16_4, wrn28_10 for small images; resnet18, 34, 50, 101, 152 and resnet18_v2, ... for large
+    config.model.name = "resnet32"  # one of these
     config.model.width = 1  # multiplies the channels of the named model
+    config.model.stem = config_dict.placeholder(str)  # None: the model's own; imagenet (7x7, pool) or small (3x3)
 
     config.train = ConfigDict()
     config.train.epochs = 200.0  # passes over the full training split; other selections: see sweep.equal
@@ -41,7 +56,11 @@ def get_config() -> ConfigDict:
     config.train.warmup_steps = config_dict.placeholder(int)  # the same in steps; wins over warmup_epochs if set
     config.train.batch_size = 128  # images per step over all devices, which must divide it
     config.train.learning_rate = 0.1  # at its peak; falls to 0 along a cosine
-    config.train.momentum = 0.9  # Nesterov
+    config.train.learning_rate_batch_size = config_dict.placeholder(int)  # the rate is for it, else scaled; None: as is
+    config.train.optimizer = "sgd"  # sgd (Nesterov), lars (for batches of many thousand images)
+    config.train.momentum = 0.9  # of either
+    config.train.trust_coefficient = 1e-3  # of lars
+    config.train.ema_decay = config_dict.placeholder(float)  # evaluate and embed with averaged parameters; None: off
     config.train.weight_decay = 5e-4  # on kernels only: not on biases and BatchNorm
     config.train.label_smoothing = 0.0  # share of the target spread over all classes
     config.train.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are float32
@@ -52,7 +71,8 @@ def get_config() -> ConfigDict:
     config.train.steps_per_call = config_dict.placeholder(int)  # None: 25 on accelerators, 1 on CPU
     config.train.log_every_steps = 100  # between lines in metrics.jsonl
     config.train.checkpoint_every_steps = 1000  # a run cut off loses at most so many steps
-    config.train.keep_checkpoints = 1  # per run, the newest
+    config.train.keep_checkpoints = 3  # per run, the newest; an older one serves where the newest is damaged
+    config.train.profile_steps = 0  # so many steps are traced by the profiler, into profile/ of the run
 
     config.embed = ConfigDict()
     config.embed.batch_size = 512  # images per call over all devices, for embedding and evaluation

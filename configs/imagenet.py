@@ -1,11 +1,17 @@
-"""ImageNet downsampled to 32 x 32 pixels: 1,281,167 + 50,000 colour images, 1,000 classes, 3.9 GB in device memory.
+"""ImageNet (ILSVRC 2012): 1,281,167 + 50,000 colour images of differing sizes, 1,000 classes, streamed.
 
-Prepared with `tfds build imagenet_resized/32x32` (which needs the archives from image-net.org):
+Prepared with `tfds build imagenet2012` (which needs the two archives from image-net.org); any other TFDS data set of
+JPEGs will do too:
 
-    data-redundancy run --config=imagenet --workdir=runs/imagenet
+    data-redundancy run --config=imagenet --workdir=gs://BUCKET/imagenet
+
+ResNet-101: --config.model.name=resnet101. Larger batches: --config.train.batch_size=4096 (the learning rate follows);
+beyond 8,192 --config.train.optimizer=lars --config.train.learning_rate=1.6 --config.train.weight_decay=1e-4. One GPU:
+--config.train.batch_size=256 --config.embed.batch_size=512. This has not been run at full size yet.
 
 References:
-    Chrabaszcz, Loshchilov, Hutter (2017), "A Downsampled Variant of ImageNet as an Alternative to the CIFAR datasets".
+    Goyal et al. (2017), "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", for the recipe.
+    Loshchilov and Hutter (2017), "SGDR", for the cosine.
 """
 
 from ml_collections import ConfigDict
@@ -14,17 +20,22 @@ from data_redundancy.configs import default
 
 
 def get_config() -> ConfigDict:
-    """WRN-28-10 for 40 epochs in bfloat16, the length and rate of the reference, with a cosine schedule."""
+    """ResNet-50 for 90 epochs in bfloat16: SGD, batch 1,024, learning rate 0.1 per 256 images."""
     config = default.get_config()
-    config.dataset.name = "imagenet_resized/32x32"
+    config.dataset.name = "imagenet2012"
     config.dataset.test_split = "validation"
-    config.model.name = "wrn28_10"
-    config.train.epochs = 40.0
-    config.train.warmup_epochs = 1.0
-    config.train.learning_rate = 0.01
+    config.input.mode = "stream"
+    config.model.name = "resnet50"
+    config.train.epochs = 90.0
+    config.train.warmup_epochs = 5.0
+    config.train.batch_size = 1024
+    config.train.learning_rate = 0.1
+    config.train.learning_rate_batch_size = 256
+    config.train.weight_decay = 1e-4
+    config.train.label_smoothing = 0.1
     config.train.dtype = "bfloat16"
-    config.train.checkpoint_every_steps = 5000
-    config.embed.batch_size = 2048
+    config.train.pad = 0  # random crops do more
+    config.embed.batch_size = 1024
     config.cluster.max_prune_fraction = 0.3
     config.sweep.fractions = (0.1, 0.3)
     return config

@@ -1,12 +1,8 @@
+"""Steps, evaluation, embedding and whole runs of training."""
+
 import concurrent.futures
 import functools
-import json
 import logging
-import os
-import pathlib
-import signal
-import subprocess
-import sys
 from unittest import mock
 
 import flax.linen as nn
@@ -14,144 +10,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import training_runs
 import training_script as script
-from jax.experimental.compilation_cache import compilation_cache
+from training_runs import assert_same, largest_difference, run_script
 
 from data_redundancy import models, parallel, training
 from data_redundancy.errors import InputError
-from data_redundancy.training import trainer as trainer_module
+from data_redundancy.training import optimizers
 from data_redundancy.training.inference import evaluate, make_evaluator
+from data_redundancy.training.inputs import DeviceData, InMemory, Normalisation, channel_statistics
 from data_redundancy.training.schedule import learning_rates
-from data_redundancy.training.state import make_initializer, sgd
-from data_redundancy.training.step import DeviceData, channel_statistics, make_embed, make_evaluate, make_train_steps
+from data_redundancy.training.state import make_initializer
+from data_redundancy.training.step import Augmentation, make_embed, make_evaluate, make_train_steps
 
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def without_tensorboard(monkeypatch):
-    """TensorFlow takes seconds to import; `test_metrics` reads TensorBoard's files."""
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compiles what several trainers and processes share once, and random numbers in a way that compiles faster."""
-    directory = tmp_path_factory.mktemp("compilation_cache")
-    names = {
-        "jax_compilation_cache_dir": str(directory),
-        "jax_persistent_cache_min_compile_time_secs": 0.2,
-        "jax_threefry_partitionable": False,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield {name.upper(): str(value) for name, value in names.items()}
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+without_tensorboard = pytest.fixture(autouse=True)(training_runs.without_tensorboard)
+cache = pytest.fixture(scope="module", autouse=True)(training_runs.shared_compilations)
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    return script.make_trainer(script.TinyNet())
-
-
-def run_script(*arguments, num_devices, cache):
-    environment = {
-        **os.environ,
-        **cache,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-    }
-    command = [sys.executable, ROOT / "tests" / "training_script.py", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
-
-
-def assert_same(a, b):
-    """The same arrays, bit for bit."""
-    assert a.keys() == b.keys()
-    different = [name for name in a if a[name].dtype != b[name].dtype or not np.array_equal(a[name], b[name])]
-    assert not different
-
-
-def largest_difference(a, b, prefix=""):
-    names = [name for name in a if name.startswith(prefix)]
-    assert names
-    return max(np.abs(a[name].astype(np.float64) - b[name]).max() for name in names)
+    return script.tiny_trainer()
 
 
 def data_of(images, labels, *, mean=0.0, std=1.0):
     channels = images.shape[-1]
     mean, std = np.full(channels, mean, np.float32), np.full(channels, std, np.float32)
-    return parallel.replicate(DeviceData(images, labels.astype(np.int32), mean, std))
+    return InMemory(images, labels.astype(np.int32), mean=mean, std=std)
 
 
-# Durations and the schedule
-
-
-@pytest.mark.parametrize(
-    ("steps", "epochs", "expected"),
-    [(7, None, 7), (7, 100.0, 7), (0, 3.0, 0), (None, 2.0, 20), (None, 0.0, 0), (None, 0.26, 3), (None, 1.04, 10)],
-)
-def test_duration(steps, epochs, expected):
-    result = training.duration(steps=steps, epochs=epochs, num_examples=1000, batch_size=100, field="train.")
-    assert result == expected
-    assert type(result) is int
-
-
-@pytest.mark.parametrize(
-    ("steps", "epochs", "message"),
-    [
-        (None, None, r"train.warmup_steps=None, train.warmup_epochs=None: one of them must be set"),
-        (-1, 2.0, r"train.warmup_steps=-1: must not be negative"),
-        (None, -0.5, r"train.warmup_epochs=-0.5: must not be negative"),
-    ],
-)
-def test_duration_refuses(steps, epochs, message):
-    with pytest.raises(InputError, match=f"^{message}$"):
-        training.duration(steps=steps, epochs=epochs, num_examples=10, batch_size=1, field="train.warmup_")
-
-
-@pytest.mark.parametrize(("num_steps", "warmup_steps"), [(20, 0), (20, 5), (20, 19), (1, 0)])
-def test_learning_rates(num_steps, warmup_steps):
-    step = np.arange(num_steps)
-    cosine = 0.5 * (1 + np.cos(np.pi * (step - warmup_steps) / (num_steps - warmup_steps)))
-    expected = 0.3 * np.where(step < warmup_steps, step / max(warmup_steps, 1), cosine)
-    rates = learning_rates(peak=0.3, num_steps=num_steps, warmup_steps=warmup_steps)
-    assert rates.dtype == np.float32
-    assert rates.shape == (num_steps,)
-    assert np.allclose(rates, expected, atol=1e-7)
-
-
-@pytest.mark.parametrize(("num_steps", "warmup_steps"), [(5, 5), (5, 6), (0, 0), (5, -1)])
-def test_warm_up_must_leave_steps(num_steps, warmup_steps):
-    with pytest.raises(InputError, match=rf"^train.warmup: {warmup_steps} steps .* only {num_steps} steps$"):
-        learning_rates(peak=0.1, num_steps=num_steps, warmup_steps=warmup_steps)
-
-
-# The optimiser and one step of training
-
-
-def test_sgd_is_nesterov_with_decay_of_kernels():
-    rng = np.random.default_rng(0)
-    shapes = {"conv": {"kernel": (3, 3, 2)}, "norm": {"scale": (4,), "bias": (4,)}, "head": {"kernel": (4,)}}
-    draw = lambda: jax.tree.map(lambda s: rng.normal(size=s), shapes, is_leaf=lambda x: isinstance(x, tuple))  # noqa: E731
-    optimizer = sgd(momentum=0.8, weight_decay=0.05)
-    params, velocity = draw(), jax.tree.map(np.zeros, shapes, is_leaf=lambda x: isinstance(x, tuple))
-    state = optimizer.init(params)
-    for _ in range(3):
-        gradients = draw()
-        updates, state = optimizer.update(gradients, state, params)
-        for layer, name in (("conv", "kernel"), ("norm", "scale"), ("norm", "bias"), ("head", "kernel")):
-            decay = 0.05 if name == "kernel" else 0.0
-            gradient = gradients[layer][name] + decay * params[layer][name]
-            velocity[layer][name] = 0.8 * velocity[layer][name] + gradient
-            assert np.allclose(updates[layer][name], gradient + 0.8 * velocity[layer][name], rtol=1e-5, atol=1e-6)
+# One step of training
 
 
 def test_steps_are_those_of_one_device_by_hand():
@@ -159,16 +46,22 @@ def test_steps_are_those_of_one_device_by_hand():
     images, labels = (x[:200] for x in script.digits())
     mean, std = channel_statistics(images)
     decay, momentum, smoothing, rates = 0.01, 0.9, 0.1, np.float32([0.1, 0.05])
-    optimizer = sgd(momentum=momentum, weight_decay=decay)
+    optimizer = optimizers.create("sgd", momentum=momentum, weight_decay=decay)
     state = make_initializer(script.TinyNet(), optimizer, image_shape=(8, 8, 1))(np.uint32(0))
     state = jax.device_get(state)  # the steps may take the arrays themselves over
     params, stats = state.params, state.batch_stats
     velocity = jax.tree.map(jnp.zeros_like, params)
     index = np.random.default_rng(0).permutation(200)[:128].reshape(2, 64).astype(np.int32)
-    train_steps = make_train_steps(script.TinyNet(), optimizer, label_smoothing=smoothing, pad=0, flip=False, cutout=0)
-    batches = (parallel.split_batch(x, axis=1) for x in (index, np.zeros_like(index)))
-    data = parallel.replicate(DeviceData(images, labels, mean, std))
-    state, sums = train_steps(parallel.replicate(state), data, np.uint32(0), *batches, rates)
+    split = InMemory(images, labels, mean=mean, std=std)
+    still = Augmentation(pad=0, flip=False, cutout=0)
+    train_steps = make_train_steps(
+        script.TinyNet(), optimizer, split.load, label_smoothing=smoothing, augmentation=still
+    )
+    batch = {"index": index, "epoch": np.zeros_like(index)}
+    batch = {name: parallel.split_batch(x, axis=1) for name, x in batch.items()}
+    flags = np.arange(8, dtype=np.int32)
+    state, sums, stop = train_steps(parallel.replicate(state), split.data, np.uint32(0), batch, rates, flags)
+    assert int(stop) == 28
 
     alone, loss_sum, num_correct = script.TinyNet(axis_name=None), 0.0, 0
 
@@ -208,7 +101,8 @@ def test_channel_statistics():
 
 
 def test_initial_parameters_depend_on_the_seed_alone():
-    create_state = make_initializer(script.TinyNet(), sgd(momentum=0.9, weight_decay=0.0), image_shape=(8, 8, 1))
+    optimizer = optimizers.create("sgd", momentum=0.9, weight_decay=0.0)
+    create_state = make_initializer(script.TinyNet(), optimizer, image_shape=(8, 8, 1))
     first, again, other = (script.flatten(create_state(np.uint32(seed))) for seed in (1, 1, 2))
     assert_same(first, again)
     assert largest_difference(first, other, ".params['stem']") > 0.01
@@ -244,7 +138,7 @@ def test_evaluation_counts_every_example_once(num_examples):
     correct = table.argmax(1) == labels
     losses = np.log(np.exp(table.astype(np.float64)).sum(1)) - table[np.arange(num_examples), labels]
     for batch_size in (8, 24):
-        result = make_evaluator(model, 4, batch_size=batch_size)({}, data_of(images, labels))
+        result = make_evaluator(model, 4, data_of(images, labels), batch_size=batch_size)({})
         assert set(result) == {"accuracy", "loss", "class_accuracy"}
         assert result["accuracy"] == correct.mean()
         assert result["loss"] == pytest.approx(losses.mean(), rel=1e-5)
@@ -263,8 +157,8 @@ def test_padding_is_never_counted():
     table[0] = [1000, 0, 0, 0]
     labels[:] = 1
     model = FixedLogits(tuple(map(tuple, table)))
-    function = make_evaluate(model, 4)
-    result = evaluate(function, {}, data_of(images, labels), batch_size=16)
+    split = data_of(images, labels)
+    result = evaluate(make_evaluate(model, 4, split.load), {}, split, batch_size=16)
     losses = np.log(np.exp(table[1:].astype(np.float64)).sum(1)) - table[1:, 1]
     assert result["loss"] == pytest.approx((1000 + losses.sum()) / 9, rel=1e-6)
 
@@ -307,8 +201,9 @@ def test_embeddings_are_computed_in_full_float32():
     model = models.create("resnet8", num_classes=10, dtype=jnp.float32)
     images = jnp.zeros((4, 8, 8, 1), jnp.uint8)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images.astype(jnp.float32), train=False))
-    data = DeviceData(images, jnp.zeros(4, jnp.int32), jnp.zeros(1), jnp.ones(1))
-    program = str(jax.make_jaxpr(make_embed(model).__wrapped__)(variables, data, jnp.arange(4)))
+    data = DeviceData(images, jnp.zeros(4, jnp.int32), Normalisation(jnp.zeros(1), jnp.ones(1)))
+    embed = make_embed(model, InMemory.load).__wrapped__
+    program = str(jax.make_jaxpr(embed)(variables, data, {"index": jnp.arange(4)}))
     assert program.count("conv_general_dilated") >= 9
     assert "HIGHEST" in program
     assert "precision=None" not in program
@@ -360,10 +255,8 @@ def test_only_kept_examples_are_trained_on(tmp_path):
             script.TinyNet(),
             training.TrainSettings(**script.SETTINGS),
             num_classes=10,
-            train_images=images[order],
-            train_labels=labels[order],
-            test_images=images[1400:],
-            test_labels=labels[1400:],
+            train=script.in_memory(images[order], labels[order], images[:1400]),
+            test=script.in_memory(images[1400:], labels[1400:], images[:1400]),
         )
         run = script.make_run(tmp_path / name, keep=keep, num_steps=8)
         trainer.train(run)
@@ -433,67 +326,6 @@ def test_all_trials_share_one_compiled_step(tmp_path, caplog):
     assert len(traces) == 1
 
 
-# A run that is cut off and resumed is the run that was not, bit for bit
-
-
-class CutError(Exception):
-    pass
-
-
-def cut_at(step):
-    """`train_batches` that fails where the call that begins at `step` or later is prepared."""
-
-    def failing(*args, first_step, **kwargs):
-        if first_step >= step:
-            raise CutError
-        return train_batches(*args, first_step=first_step, **kwargs)
-
-    train_batches = trainer_module.train_batches
-    return mock.patch.object(trainer_module, "train_batches", failing)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("steps_per_call", [1, 3])
-def test_cut_off_before_any_call(steps_per_call, tmp_path):
-    """With three steps a call, checkpoints (every four) lie at 6, 9 and 11."""
-    trainer = script.make_trainer(script.TinyNet(), steps_per_call=steps_per_call)
-    uninterrupted = script.make_run(tmp_path / "uninterrupted")
-    trainer.train(uninterrupted)
-    expected = script.flatten(trainer.restore(uninterrupted))
-    for step in range(0, script.NUM_STEPS, steps_per_call):
-        run = script.make_run(tmp_path / f"cut{step}")
-        with cut_at(step), pytest.raises(CutError):
-            trainer.train(run)
-        trainer.train(run)
-        assert_same(script.flatten(trainer.restore(run)), expected)
-        assert script.read_metrics(run.directory) == script.read_metrics(uninterrupted.directory)
-
-
-@pytest.mark.slow
-def test_killed_and_resumed(tmp_path, cache):
-    """Processes that die by SIGKILL one after the other, each going on where the last one fell."""
-    deaths = {1: ["save:4", "line:8", None], 3: ["step:9", "save:11", None]}
-
-    def live(steps_per_call):
-        directory = tmp_path / str(steps_per_call)
-        for end in deaths[steps_per_call]:
-            code = run_script("resume", directory, steps_per_call, *filter(None, [end]), num_devices=2, cache=cache)
-            saved = [int(p.name) for p in (directory / "cut" / "checkpoints").iterdir() if p.name.isdigit()]
-            yield code, max(saved, default=None)
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        one, three = pool.map(lambda steps_per_call: list(live(steps_per_call)), deaths)
-    assert one == [(-signal.SIGKILL, None), (-signal.SIGKILL, 4), (0, 11)]
-    assert three == [(-signal.SIGKILL, 9), (-signal.SIGKILL, 9), (0, 11)]
-    for directory in (tmp_path / "1", tmp_path / "3"):
-        cut, uninterrupted = (dict(np.load(directory / f"{name}.npz")) for name in ("cut", "uninterrupted"))
-        assert {name.split("[")[0] for name in cut} == {".step", ".params", ".batch_stats", ".opt_state"}
-        assert_same(cut, uninterrupted)
-        lines = [(directory / name / "metrics.jsonl").read_text() for name in ("cut", "uninterrupted")]
-        assert lines[0] == lines[1]
-        assert json.loads(lines[0].splitlines()[-1])["step"] == 11
-
-
 # The number of devices
 
 
@@ -504,21 +336,28 @@ def test_devices_do_not_matter(tmp_path, cache):
 
     def run_on(num_devices):
         directory = tmp_path / str(num_devices)
-        assert run_script("devices", directory, num_devices=num_devices, cache=cache) == 0
-        return dict(np.load(directory / "outcome.npz"))
+        assert run_script("devices", directory, tmp_path / "8", num_devices=num_devices, cache=cache) == 0
+        return [dict(np.load(directory / f"{name}.npz")) for name in ("outcome", "restored")]
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        outcomes |= dict(zip((1, 2), pool.map(run_on, (1, 2)), strict=True))
+        (outcomes[1], restored_on_one), (outcomes[2], restored_on_two) = pool.map(run_on, (1, 2))
     one = outcomes[1]
     assert [int(outcome["devices"]) for outcome in outcomes.values()] == [8, 1, 2]
     assert one["loss"][-1] < one["loss"][0] - 0.1, "the run has gone somewhere"
     assert len(one["loss"]) == 12
-    assert one["embedding"].shape == (1400, 64)
+    assert one["embedding"].shape == (1400, 128)
     for outcome in (outcomes[2], outcomes[8]):
         for prefix in ("loss", "test_loss", "embedding", ".params", ".batch_stats", ".opt_state"):
             assert largest_difference(one, outcome, prefix) < 2e-5, prefix
         assert np.array_equal(outcome["accuracy"], one["accuracy"])
         assert np.array_equal(outcome["class_accuracy"], one["class_accuracy"])
+    # A checkpoint goes from any number of devices to any other.
+    state_of_eight = {name: array for name, array in outcomes[8].items() if name in restored_on_one}
+    assert len(state_of_eight) > 10
+    assert_same(restored_on_one, state_of_eight)
+    assert_same(restored_on_two, state_of_eight)
+    restored = script.flatten(script.tiny_trainer().restore(script.make_run(tmp_path / "2")))
+    assert_same(restored, {name: outcomes[2][name] for name in restored})
 
 
 # Learning

@@ -1,12 +1,12 @@
 """Training on digits; `test_training` imports it, and runs it in processes with other numbers of devices or that die.
 
-python training_script.py devices DIRECTORY
+python training_script.py devices DIRECTORY RUN
 python training_script.py resume DIRECTORY STEPS_PER_CALL [KIND:STEP]
 
-Runs and their outcomes (.npz) go into DIRECTORY. `resume` goes on with the run "cut" and then makes the run
-"uninterrupted". With KIND:STEP the process kills itself on its way: for `step`, as the call that begins at STEP is
-prepared; for `save`, as the checkpoint of STEP is about to take its place; for `line`, when half the line of STEP has
-been written.
+Runs and their outcomes (.npz) go into DIRECTORY. `devices` also restores the checkpoint of RUN, a directory. `resume`
+goes on with the run "cut" and then makes the run "uninterrupted". With KIND:STEP the process kills itself on its way:
+for `save`, as the checkpoint of STEP is about to take its place; for `line`, when half the line of STEP has been
+written and the checkpoints before are complete.
 """
 
 import functools
@@ -23,14 +23,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_redundancy import metrics, models, parallel, training
-from data_redundancy.training import trainer as trainer_module
+from data_redundancy.training import checkpoint
 
 SETTINGS = {
     "batch_size": 64,
     "learning_rate": 0.1,
+    "optimizer": "sgd",
     "momentum": 0.9,
     "weight_decay": 5e-4,
+    "trust_coefficient": 1e-3,
     "label_smoothing": 0.0,
+    "ema_decay": None,
     "pad": 1,
     "flip": False,
     "cutout": 0,
@@ -38,6 +41,7 @@ SETTINGS = {
     "log_every_steps": 3,
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 2,
+    "profile_steps": 0,
     "eval_batch_size": 64,
 }
 NUM_STEPS = 11
@@ -78,11 +82,14 @@ def make_trainer(model, **settings):
         model,
         training.TrainSettings(**{**SETTINGS, **settings}),
         num_classes=10,
-        train_images=images[:1400],
-        train_labels=labels[:1400],
-        test_images=images[1400:],
-        test_labels=labels[1400:],
+        train=in_memory(images[:1400], labels[:1400], images[:1400]),
+        test=in_memory(images[1400:], labels[1400:], images[:1400]),
     )
+
+
+def in_memory(images, labels, normalised_by):
+    mean, std = training.channel_statistics(normalised_by)
+    return training.InMemory(images, labels, mean=mean, std=std)
 
 
 def resnet8(axis_name=parallel.AXIS):
@@ -106,14 +113,21 @@ def read_metrics(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
-def train_and_embed(directory, axis_name=parallel.AXIS):
+@functools.cache
+def tiny_trainer(**settings):
+    """One for all tests that can use it: its functions are compiled once."""
+    return make_trainer(TinyNet(), **settings)
+
+
+def train_and_embed(directory, axis_name=parallel.AXIS, num_steps=12):
     """Everything that must not depend on the number of devices, by name."""
-    trainer = make_trainer(resnet8(axis_name), **DEVICES_SETTINGS)
-    run = make_run(directory, num_steps=12)
+    model = TinyNet(axis_name=axis_name)
+    trainer = make_trainer(model, **DEVICES_SETTINGS)
+    run = make_run(directory, num_steps=num_steps)
     result = trainer.train(run)
     state = trainer.restore(run)
     blocks = training.embed(
-        resnet8(), parallel.replicate(state.variables), trainer.train_data, batch_size=256, chunk_rows=100
+        model, parallel.replicate(state.variables), trainer.train_split, batch_size=256, chunk_rows=100
     )
     return {
         "devices": np.asarray(jax.device_count()),
@@ -130,15 +144,6 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at_step(step):
-    def deadly(*args, first_step, **kwargs):
-        if first_step >= step:
-            die()
-        return train_batches(*args, first_step=first_step, **kwargs)
-
-    train_batches, trainer_module.train_batches = trainer_module.train_batches, deadly
-
-
 def die_at_save(step):
     def hook(event, args):
         if event == "os.rename":
@@ -150,13 +155,21 @@ def die_at_save(step):
 
 
 def die_at_line(step):
-    def deadly(self, at, scalars):
+    def deadly(self, at, scalars, timing):
         if at >= step:
             self._file.write(json.dumps({"step": at, **scalars})[:21])
             self._file.flush()
+            for checkpoints in opened:
+                checkpoints.wait()
             die()
-        write(self, at, scalars)
+        write(self, at, scalars, timing)
 
+    def noted(self, *args, **kwargs):
+        opened.append(self)
+        init(self, *args, **kwargs)
+
+    opened = []
+    init, checkpoint.Checkpoints.__init__ = checkpoint.Checkpoints.__init__, noted
     write, metrics.MetricWriter.write = metrics.MetricWriter.write, deadly
 
 
@@ -165,11 +178,13 @@ def main(mode, directory, *arguments):
     directory = pathlib.Path(directory)
     if mode == "devices":
         np.savez(directory / "outcome.npz", **train_and_embed(directory))
+        restored = make_trainer(TinyNet()).restore(make_run(pathlib.Path(*arguments)))
+        np.savez(directory / "restored.npz", **flatten(restored))
         return
     steps_per_call, *deadly = arguments
     for spec in deadly:
         kind, step = spec.split(":")
-        {"step": die_at_step, "save": die_at_save, "line": die_at_line}[kind](int(step))
+        {"save": die_at_save, "line": die_at_line}[kind](int(step))
     trainer = make_trainer(TinyNet(), steps_per_call=int(steps_per_call))
     for name in ("cut", "uninterrupted"):
         run = make_run(directory / name)

@@ -1,6 +1,7 @@
 """Which examples each step sees: indices only, computed on the host, as pure functions of (seed, step)."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,11 +36,29 @@ def train_batches(keep: np.ndarray, *, batch_size: int, seed: int, first_step: i
     position = np.arange(first_step * batch_size, (first_step + num_steps) * batch_size)
     epoch, offset = np.divmod(position, len(keep))
     index = np.empty_like(position)
+    key = _Key(keep)
     for e in range(epoch[0], epoch[-1] + 1):
-        order = np.random.default_rng([seed, e]).permutation(keep)
-        index[epoch == e] = order[offset[epoch == e]]
+        index[epoch == e] = _epoch_order(key, seed, e)[offset[epoch == e]]
     shape = (num_steps, batch_size)
     return TrainBatches(index.reshape(shape).astype(np.int32), epoch.reshape(shape).astype(np.int32))
+
+
+class _Key:
+    """A keep list as a key of a cache: by identity, and so without looking at a million numbers in every step."""
+
+    def __init__(self, keep: np.ndarray):
+        self.keep = keep
+
+    def __hash__(self) -> int:
+        return id(self.keep)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.keep is self.keep
+
+
+@functools.lru_cache(maxsize=2)  # a batch may hold the end of one epoch and the start of the next
+def _epoch_order(key: _Key, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(key.keep)
 
 
 def inference_batches(

@@ -1,11 +1,13 @@
-"""A data set in memory: images, labels and ids of both splits, in canonical order."""
+"""A data set: labels and ids of both splits in canonical order, and images, or where they are."""
 
 import collections
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +43,67 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Records:
+    """Where the examples of a split lie, in canonical order.
+
+    Attributes:
+        paths: [F] bytes, the files.
+        file: [N] int32, the file of every example.
+        offset: [N] int64, the byte of its file at which a record's frame begins.
+        length: [N] int64, the bytes of a record without its frame.
+        digest: [N] uint64, of the record's bytes.
+    """
+
+    paths: np.ndarray
+    file: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+    digest: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StreamedSplit:
+    """One split whose images are read when they are needed; otherwise as `Split`.
+
+    Attributes:
+        name: the split expression.
+        labels: [N] int32.
+        file_names: [N] object array of str, or None.
+        records: where the examples lie.
+        num_channels: of the images.
+        parse_image: traceable function from a record to the image's encoded bytes.
+        name_examples: gives the ids of examples [M] as an object array of str.
+    """
+
+    name: str
+    labels: np.ndarray
+    file_names: np.ndarray | None
+    records: Records
+    num_channels: int
+    parse_image: Callable[[Any], Any]
+    name_examples: Callable[[np.ndarray], np.ndarray]
+
+    @functools.cached_property
+    def tfds_ids(self) -> np.ndarray:
+        """[N] object array of str, one unique name per example."""
+        return self.name_examples(np.arange(len(self.labels)))
+
+    def tfds_id(self, index: int) -> str:
+        """The name of one example."""
+        return self.name_examples(np.array([index]))[0]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of a SHA-256 over files, labels and the digests of all records."""
+        digest = hashlib.sha256(repr(len(self.labels)).encode())
+        digest.update("\n".join(os.path.basename(path.decode()) for path in self.records.paths).encode())
+        digest.update(np.ascontiguousarray(self.records.file, dtype="<i4"))
+        digest.update(np.ascontiguousarray(self.records.digest, dtype="<u8"))
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i4"))
+        return digest.hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """A training and a test split of one data set.
 
@@ -55,8 +118,8 @@ class Dataset:
     name: str
     version: str
     class_names: tuple[str, ...]
-    train: Split
-    test: Split
+    train: Split | StreamedSplit
+    test: Split | StreamedSplit
 
     def fingerprint(self) -> dict[str, str | int]:
         """Says which data this is, for artifacts made from it.
@@ -86,8 +149,10 @@ def load(
     train_split: str = "train",
     test_split: str = "test",
     class_names: Sequence[str] = (),
+    stream: bool = False,
+    catalog_dir: str | PathLike[str] | None = None,
 ) -> Dataset:
-    """Reads a data set into memory.
+    """Reads a data set into memory, or all of it but the images.
 
     Args:
         name: the path of an `.npz` file, or the name of a prepared TFDS data set, with `/config` where it has one.
@@ -97,6 +162,9 @@ def load(
         train_split: a split expression such as `train`, `train[:90%]` or `train[:5000]+test[100:]`.
         test_split: the same, for the split to measure on.
         class_names: names to use instead of the source's, one per class.
+        stream: whether to leave the images where they are; the splits are then `StreamedSplit`s. TFDS data sets only.
+        catalog_dir: where the list of all records is kept that streaming needs; by default `catalog` in the data set's
+            own directory. It is made where it is not there yet, which reads all of the data set once.
 
     Returns:
         The data set; reading the same source again gives the same arrays.
@@ -110,16 +178,20 @@ def load(
     if not name:
         raise InputError("name: is empty; allowed: the path of an .npz file, or the name of a prepared TFDS data set")
     if name.endswith(".npz"):
+        if stream:
+            raise InputError(f"stream: {name} is an .npz file; allowed: memory, or a prepared TFDS data set")
         if version:
             raise InputError(f"version: {name} is an .npz file, which has no version, but got {version!r}")
         return npz_source.load(name, train_split=train_split, test_split=test_split, class_names=class_names)
-    return tfds_source.load(
+    options = {"catalog_dir": catalog_dir} if stream else {}
+    return (tfds_source.load_streamed if stream else tfds_source.load)(
         name,
         version=version,
         data_dir=data_dir,
         train_split=train_split,
         test_split=test_split,
         class_names=class_names,
+        **options,
     )
 
 

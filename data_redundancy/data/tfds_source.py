@@ -6,22 +6,30 @@ within it, so that an index and a `tfds_id` convert into each other through the 
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from data_redundancy.data.dataset import Dataset, Split, check_labels, choose_class_names
+from data_redundancy.data.dataset import (
+    Dataset,
+    Records,
+    Split,
+    StreamedSplit,
+    check_labels,
+    choose_class_names,
+)
 from data_redundancy.errors import InputError
 
 _BATCH_SIZE = 256
 _LISTED = 8  # At most this many names in one error.
 _INFO_FILE = "dataset_info.json"
-_FILE_NAME_KEY = "file_name"  # what most image data sets in TFDS call it, and `prepare` too
+FILE_NAME_KEY = "file_name"  # what most image data sets in TFDS call it, and `prepare` too
 
 
 class NotPreparedError(InputError):
@@ -82,6 +90,86 @@ def load(
             f"{test_split!r} are {test.images.shape[1:]}; allowed in memory: one size"
         )
     return Dataset(name=name, version=str(builder.info.version), class_names=names, train=train, test=test)
+
+
+def load_streamed(
+    name: str,
+    *,
+    version: str | None,
+    data_dir: str | PathLike[str] | None,
+    train_split: str,
+    test_split: str,
+    class_names: Sequence[str] = (),
+    catalog_dir: str | PathLike[str] | None = None,
+) -> Dataset:
+    """Reads all of both splits but the images; `data_redundancy.data.dataset.load` describes the arguments.
+
+    Raises:
+        InputError: as `load`, but that images may differ in size; and if the list of the records cannot be written.
+    """
+    from data_redundancy.data import catalog
+
+    builder = open_prepared(name, version=version, data_dir=data_dir)
+    image_key, label_key = find_image_and_label(builder.info)
+    names = choose_class_names(builder.info.features[label_key].names, class_names)
+    directory = resolve_data_dir(catalog_dir) / name / str(builder.info.version) if catalog_dir else None
+    directory = directory or resolve_data_dir(builder.data_path) / "catalog"
+    make = functools.lru_cache(
+        lambda split: catalog.read_or_make(
+            builder, split, directory=directory, image_key=image_key, label_key=label_key
+        )
+    )
+    train, test = (
+        _streamed_split(builder, expression, make, field=field, image_key=image_key, num_classes=len(names))
+        for field, expression in (("train_split", train_split), ("test_split", test_split))
+    )
+    return Dataset(name=name, version=str(builder.info.version), class_names=names, train=train, test=test)
+
+
+def _streamed_split(
+    builder: Any, expression: str, make_catalog: Callable, *, field: str, image_key: str, num_classes: int
+) -> StreamedSplit:
+    _, tfds = import_tfds()
+    shards = split_shards(builder, expression, field=field)
+    # A sum may take of several of the data set's splits: what they give comes one after the other.
+    split_of = {
+        os.path.basename(p): split for split in builder.info.splits for p in builder.info.splits[split].filenames
+    }
+    paths, parts = [], []
+    for split, group in itertools.groupby(shards, key=lambda shard: split_of[shard.file_name]):
+        found = make_catalog(split)
+        rows, files = found.rows(list(group))
+        parts.append((found, rows, files + len(paths)))
+        paths += [os.fspath(path).encode() for path in builder.info.splits[split].filepaths]
+    labels, offset, length, digest, file_name = (
+        np.concatenate([getattr(found, key)[rows] for found, rows, _ in parts])
+        for key in ("label", "offset", "length", "digest", "file_name")
+    )
+    features = builder.info.features
+    image = tfds.decode.PartialDecoding({image_key: True}).extract_features(features)
+    return StreamedSplit(
+        name=expression,
+        labels=check_labels(labels, num_classes=num_classes, field=f"{field}: label of {expression}"),
+        file_names=np.array([name.decode() for name in file_name], object) if has_file_names(features) else None,
+        records=Records(
+            paths=np.array(paths, object),
+            file=np.concatenate([files for _, _, files in parts]).astype(np.int32),
+            offset=offset,
+            length=length,
+            digest=digest,
+        ),
+        num_channels=features[image_key].shape[-1] or 3,
+        parse_image=lambda record: image.deserialize_example(record, decoders={image_key: tfds.decode.SkipDecoding()})[
+            image_key
+        ],
+        name_examples=functools.partial(index_to_tfds_id, shards),
+    )
+
+
+def has_file_names(features: Any) -> bool:
+    """Whether a data set's examples have a file name."""
+    _, tfds = import_tfds()
+    return FILE_NAME_KEY in features and isinstance(features[FILE_NAME_KEY], tfds.features.Text)
 
 
 def import_tfds() -> tuple[Any, Any]:
@@ -310,10 +398,10 @@ def index_to_tfds_id(shards: Sequence[Shard], indices: np.ndarray) -> np.ndarray
     if outside.size:
         raise InputError(f"indices[{outside[0]}] is {indices[outside[0]]}, allowed: 0 to {ends[-1] - 1}")
     which = np.searchsorted(ends, indices, side="right")
+    names = [shard.file_name for shard in shards]
+    shift = np.array([shard.start + shard.length for shard in shards]) - ends
     ids = np.empty(len(indices), dtype=object)
-    for position, (shard_index, index) in enumerate(zip(which, indices, strict=True)):
-        shard = shards[shard_index]
-        ids[position] = f"{shard.file_name}__{shard.start + index - (ends[shard_index] - shard.length)}"
+    ids[:] = [f"{names[w]}__{i}" for w, i in zip(which.tolist(), (indices + shift[which]).tolist(), strict=True)]
     return ids
 
 
@@ -356,8 +444,7 @@ def _read_split(
     num_examples = sum(shard.length for shard in split_shards(builder, expression, field=field))
     read_config = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1, try_autocache=False)
     features = builder.info.features
-    has_file_names = _FILE_NAME_KEY in features and isinstance(features[_FILE_NAME_KEY], tfds.features.Text)
-    wanted = [image_key, label_key, *([_FILE_NAME_KEY] if has_file_names else [])]
+    wanted = [image_key, label_key, *([FILE_NAME_KEY] if has_file_names(features) else [])]
     decoders = tfds.decode.PartialDecoding(dict.fromkeys(wanted, True))
     with silenced_tfds():
         examples = builder.as_dataset(split=expression, decoders=decoders, read_config=read_config)
@@ -375,7 +462,7 @@ def _read_split(
         images=images,
         labels=labels,
         tfds_ids=texts["tfds_id"],
-        file_names=texts.get(_FILE_NAME_KEY),
+        file_names=texts.get(FILE_NAME_KEY),
     )
 
 

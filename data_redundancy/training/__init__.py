@@ -1,7 +1,19 @@
 """Training, evaluation and embedding over all devices."""
 
 from data_redundancy.training.inference import embed
+from data_redundancy.training.inputs import InMemory, Streamed, StreamSettings, channel_statistics
 from data_redundancy.training.schedule import duration
-from data_redundancy.training.trainer import Run, Trainer, TrainSettings
+from data_redundancy.training.trainer import Run, Trainer, TrainSettings, default_steps_per_call
 
-__all__ = ["Run", "TrainSettings", "Trainer", "duration", "embed"]
+__all__ = [
+    "InMemory",
+    "Run",
+    "StreamSettings",
+    "Streamed",
+    "TrainSettings",
+    "Trainer",
+    "channel_statistics",
+    "default_steps_per_call",
+    "duration",
+    "embed",
+]

@@ -1,4 +1,4 @@
-"""The training state and its optimiser."""
+"""The training state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,49 +18,52 @@ class TrainState(flax.struct.PyTreeNode):
         params: float32 parameters.
         batch_stats: BatchNorm's running averages.
         opt_state: the optimiser's state.
+        average: exponential moving average of params and batch_stats, a dictionary of both; None where there is none.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    average: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What `model.apply` takes to evaluate and embed: the averages, where there are any."""
+        return self.average or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def make_initializer(
-    model: nn.Module, optimizer: optax.GradientTransformation, *, image_shape: tuple[int, int, int]
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    image_shape: tuple[int, int, int],
+    with_average: bool = False,
 ) -> Callable[[int], TrainState]:
     """Builds the jitted function from a seed to a state at step 0, whose parameters depend on the seed alone."""
 
     @jax.jit
     def create_state(seed):
         variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
-        params = variables["params"]
+        params, batch_stats = variables["params"], variables["batch_stats"]
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            batch_stats=variables["batch_stats"],
+            batch_stats=batch_stats,
             opt_state=optimizer.init(params),
+            average={"params": params, "batch_stats": batch_stats} if with_average else None,
         )
 
     return create_state
 
 
-def sgd(*, momentum: float, weight_decay: float) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum; weight decay is added to the gradients of kernels only, not of biases and BatchNorm.
+def updated_average(state: TrainState, params: Any, batch_stats: Any, *, decay: float | None) -> Any:
+    """The average of the variables after a step that led to `params` and `batch_stats`; None without one.
 
-    The learning rate is left to the caller, who multiplies the update by minus it: then one compiled step serves
-    schedules of any length.
+    It begins with the variables themselves: with t steps taken, the decay is (1 + t) / (10 + t) at most.
     """
-    return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=_is_kernel),
-        optax.trace(decay=momentum, nesterov=True),
-    )
-
-
-def _is_kernel(params: Any) -> Any:
-    return flax.traverse_util.path_aware_map(lambda path, _: path[-1] == "kernel", params)
+    if decay is None:
+        return None
+    steps = state.step.astype(jnp.float32)
+    weight = 1 - jnp.minimum(decay, (1 + steps) / (10 + steps))
+    return optax.incremental_update({"params": params, "batch_stats": batch_stats}, state.average, weight)

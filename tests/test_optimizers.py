@@ -1,0 +1,162 @@
+"""Durations, the learning rate's schedule and the optimisers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from data_redundancy import config_flags, training
+from data_redundancy.errors import InputError
+from data_redundancy.stages import check
+from data_redundancy.training import optimizers
+from data_redundancy.training.schedule import learning_rates
+
+# Durations and the schedule
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "expected"),
+    [(7, None, 7), (7, 100.0, 7), (0, 3.0, 0), (None, 2.0, 20), (None, 0.0, 0), (None, 0.26, 3), (None, 1.04, 10)],
+)
+def test_duration(steps, epochs, expected):
+    result = training.duration(steps=steps, epochs=epochs, num_examples=1000, batch_size=100, field="train.")
+    assert result == expected
+    assert type(result) is int
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "message"),
+    [
+        (None, None, r"train.warmup_steps=None, train.warmup_epochs=None: one of them must be set"),
+        (-1, 2.0, r"train.warmup_steps=-1: must not be negative"),
+        (None, -0.5, r"train.warmup_epochs=-0.5: must not be negative"),
+    ],
+)
+def test_duration_refuses(steps, epochs, message):
+    with pytest.raises(InputError, match=f"^{message}$"):
+        training.duration(steps=steps, epochs=epochs, num_examples=10, batch_size=1, field="train.warmup_")
+
+
+@pytest.mark.parametrize(("num_steps", "warmup_steps"), [(20, 0), (20, 5), (20, 19), (1, 0)])
+def test_learning_rates(num_steps, warmup_steps):
+    step = np.arange(num_steps)
+    cosine = 0.5 * (1 + np.cos(np.pi * (step - warmup_steps) / (num_steps - warmup_steps)))
+    expected = 0.3 * np.where(step < warmup_steps, step / max(warmup_steps, 1), cosine)
+    rates = learning_rates(peak=0.3, num_steps=num_steps, warmup_steps=warmup_steps)
+    assert rates.dtype == np.float32
+    assert rates.shape == (num_steps,)
+    assert np.allclose(rates, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(("num_steps", "warmup_steps"), [(5, 5), (5, 6), (0, 0), (5, -1)])
+def test_warm_up_must_leave_steps(num_steps, warmup_steps):
+    with pytest.raises(InputError, match=rf"^train.warmup: {warmup_steps} steps .* only {num_steps} steps$"):
+        learning_rates(peak=0.1, num_steps=num_steps, warmup_steps=warmup_steps)
+
+
+# Optimisers
+
+SHAPES = {"conv": {"kernel": (3, 3, 2)}, "norm": {"scale": (4,), "bias": (4,)}, "head": {"kernel": (4,), "bias": (2,)}}
+RATES = (0.5, 0.25, 0.0, 0.4)
+
+
+def draw(rng):
+    return jax.tree.map(lambda s: rng.normal(size=s).astype(np.float32), SHAPES, is_leaf=lambda x: type(x) is tuple)
+
+
+def run(optimizer, rates, *, takes_rate=True):
+    """Steps on random gradients: the parameters after each, and those gradients."""
+    rng = np.random.default_rng(0)
+    params, trajectory, gradients = draw(rng), [], []
+    state = optimizer.init(params)
+    for rate in rates:
+        gradients.append(draw(rng))
+        keyword = {"learning_rate": jnp.float32(rate)} if takes_rate else {}
+        updates, state = optimizer.update(gradients[-1], state, params, **keyword)
+        params = optax.apply_updates(params, updates)
+        trajectory.append(params)
+    return trajectory, gradients
+
+
+def assert_close(found, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), found, expected)
+
+
+def by_hand(gradients, rates, update):
+    """The parameters after each step, where `update` gives what is added to one array."""
+    params, velocity = draw(np.random.default_rng(0)), jax.tree.map(np.zeros_like, draw(np.random.default_rng(0)))
+    for gradient, rate in zip(gradients, rates, strict=True):
+        for layer, arrays in params.items():
+            for name, x in arrays.items():
+                added, velocity[layer][name] = update(name, gradient[layer][name], x, velocity[layer][name], rate)
+                arrays[name] = x + added
+        yield jax.tree.map(np.copy, params)
+
+
+def test_sgd_is_nesterov_with_decay_of_kernels():
+    def update(name, gradient, x, velocity, rate):
+        gradient = gradient + (0.05 * x if name == "kernel" else 0)
+        velocity = 0.8 * velocity + gradient
+        return -rate * (gradient + 0.8 * velocity), velocity
+
+    found, gradients = run(optimizers.create("sgd", momentum=0.8, weight_decay=0.05), RATES)
+    for params, expected in zip(found, by_hand(gradients, RATES, update), strict=True):
+        assert_close(params, expected)
+
+
+def test_lars_at_a_changing_rate():
+    """What goes on are the updates that were made, each at the rate of its own step (You et al. 2017, algorithm 1)."""
+
+    def update(name, gradient, x, velocity, rate):
+        if name == "kernel":
+            gradient = gradient + 0.05 * x
+            gradient = gradient * 0.02 * np.linalg.norm(x) / np.linalg.norm(gradient)
+        velocity = 0.8 * velocity + rate * gradient
+        return -velocity, velocity
+
+    lars = optimizers.create("lars", momentum=0.8, weight_decay=0.05, trust_coefficient=0.02)
+    found, gradients = run(lars, RATES)
+    for params, expected in zip(found, by_hand(gradients, RATES, update), strict=True):
+        assert_close(params, expected)
+
+
+def test_lars_is_optaxs():
+    def is_kernel(params):
+        return {layer: {name: name == "kernel" for name in arrays} for layer, arrays in params.items()}
+
+    lars = optimizers.create("lars", momentum=0.9, weight_decay=1e-2, trust_coefficient=5e-3)
+    reference = optax.lars(
+        0.3,
+        weight_decay=1e-2,
+        weight_decay_mask=is_kernel,
+        trust_coefficient=5e-3,
+        trust_ratio_mask=is_kernel,
+        momentum=0.9,
+        nesterov=False,
+    )
+    found, _ = run(lars, [0.3] * 6)
+    expected, _ = run(reference, [0.3] * 6, takes_rate=False)
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, b)
+
+
+def test_a_kernel_of_zeros_stays_finite_under_lars():
+    """As where the last scale of a residual branch begins at zero: the size of its update has nothing to go by."""
+    lars = optimizers.create("lars", momentum=0.9, weight_decay=1e-4)
+    params = {"kernel": jnp.zeros(3)}
+    for gradient in (jnp.zeros(3), jnp.ones(3)):
+        updates, _ = lars.update({"kernel": gradient}, lars.init(params), params, learning_rate=1.0)
+        assert np.isfinite(updates["kernel"]).all()
+
+
+@pytest.mark.parametrize("name", optimizers.NAMES)
+def test_known_optimizers_pass_the_check(name):
+    check.check(config_flags.parse(["--config=default", f"--config.train.optimizer={name}"], {})[0])
+
+
+@pytest.mark.parametrize("name", ["adam", "SGD", ""])
+def test_unknown_optimizers_are_refused(name):
+    config = config_flags.parse(["--config=default", f"--config.train.optimizer={name}"], {})[0]
+    with pytest.raises(InputError, match=rf"^--config.train.optimizer='{name}': must be one of sgd, lars$"):
+        check.check(config)
