@@ -13,6 +13,7 @@ from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
 from data_redundancy.clustering.distances import unit_vectors
 from data_redundancy.clustering.linkage import cut, linkage
 from data_redundancy.clustering.plan import make_plan
+from data_redundancy.clustering.work import Work
 from data_redundancy.errors import InputError
 
 
@@ -155,9 +156,11 @@ def test_a_cut_deeper_than_the_tree_is_refused_with_the_fraction_that_it_takes()
 def test_trees_are_deep_enough_for_every_fraction_up_to_the_largest(sizes, largest, share):
     labels = np.repeat(np.arange(len(sizes)), sizes)
     x = np.random.default_rng(len(labels)).normal(size=(len(labels), 3))
-    dendrograms = dr.cluster_classes(x, labels, max_prune_fraction=largest)
+    truncated, whole = dr.cluster_classes(x, labels, max_prune_fraction=largest), dr.cluster_classes(x, labels)
     if round(largest * share * len(labels)) <= len(labels) - len(sizes):
-        dr.select(dendrograms, largest * share)
+        found, expected = (dr.select(dendrograms, largest * share) for dendrograms in (truncated, whole))
+        assert np.array_equal(found.keep, expected.keep)
+        assert np.array_equal(found.cluster, expected.cluster)
 
 
 # Scope
@@ -226,6 +229,15 @@ def test_on_accelerators_trees_are_the_same(monkeypatch, method):
     Z = linkage(x, method)
     monkeypatch.undo()
     assert np.array_equal(Z, linkage(x, method))
+
+
+def test_accelerators_get_as_many_classes_at_once_as_there_is_memory_for():
+    sizes = [100, 300, 300, 1, 900, 200]
+    classes = {label: np.arange(size) for label, size in enumerate(sizes)}
+    limit = 4 * 24 * 8 * 600  # a quarter of it is for 600 vectors of 8 dimensions
+    work = Work(classes, 8, {label: size - 1 for label, size in enumerate(sizes)}, "complete", limit)
+    assert list(classwise._batches(work, list(classes))) == [[0, 1], [2, 3], [4], [5]]
+    assert list(classwise._batches(work, [])) == []
 
 
 def test_after_contraction_the_accelerator_goes_on(monkeypatch):

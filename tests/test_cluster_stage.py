@@ -1,43 +1,22 @@
 """The stage `cluster` and what reads its trees, as users run them; embeddings are written as `embed` leaves them."""
 
-import contextlib
-import json
 import pathlib
 import re
 import shutil
 import signal
-import socket
-import types
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from cluster_workdir import CONFIG, assert_are_trees_of, trees, write_workdir
 from clustering_oracles import digits
-from command import TINY, Done, error_line, popen, run_here, run_process, write_digits
+from command import Done, error_line, run_here, run_process
 from hypothesis import given
 from hypothesis import strategies as st
 
 import data_redundancy as dr
-from data_redundancy import artifacts, config_flags, main, parallel
-from data_redundancy.clustering import classwise, work
-from data_redundancy.stages import common, fingerprints
-
-CONFIG = (*TINY, "--config.dataset.name=d.npz", "--workdir=w")
-"""Flags of every stage, in a folder that `write_workdir` filled."""
-
-
-def write_workdir(folder: pathlib.Path, embeddings: np.ndarray, labels: np.ndarray) -> None:
-    """A data set of blank images, d.npz, and a workdir w with embeddings of our choice."""
-    folder.mkdir(exist_ok=True)
-    images = np.zeros((len(labels), 8, 8), np.uint8)
-    write_digits(folder / "d.npz", image_train=images, label_train=labels)
-    with contextlib.chdir(folder):
-        common._load_dataset.cache_clear()
-        fingerprint = fingerprints.embeddings(config_flags.parse(list(CONFIG), main.FLAGS)[0])
-    with artifacts.write_embeddings(
-        folder / "w" / "embeddings", labels, num_dimensions=embeddings.shape[1], fingerprint=fingerprint
-    ) as store:
-        store[:] = embeddings
+from data_redundancy.clustering import classwise
+from data_redundancy.stages import trees as stage_trees
 
 
 @pytest.fixture
@@ -56,21 +35,6 @@ def run_well(capfd, stage: str, *overrides: str) -> Done:
     done = run(capfd, stage, *overrides)
     assert done.code == 0, done.err
     return done
-
-
-def trees(workdir="w") -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Members and linkage in every file of trees, by name."""
-    return {
-        p.name: artifacts.read_dendrogram(p) for p in sorted(pathlib.Path(workdir, "dendrograms").glob("[!.]*.npz"))
-    }
-
-
-def assert_are_trees_of(found: dict[str, tuple[np.ndarray, np.ndarray]], dendrograms: dr.Dendrograms) -> None:
-    assert found.keys() == {f"class_{label}.npz" for label in dendrograms.trees}
-    for label, tree in dendrograms.trees.items():
-        members, linkage = found[f"class_{label}.npz"]
-        assert np.array_equal(members, tree.members)
-        assert linkage.tobytes() == tree.linkage.tobytes()
 
 
 def stamps(workdir="w") -> dict[str, tuple[int, int]]:
@@ -138,6 +102,45 @@ def test_too_little_memory_is_told_at_once_with_what_would_fit(tmp_path, capfd, 
     fitting = ("cluster.memory_limit_gb=0.08", f"cluster.max_prune_fraction={told[2]}")
     run_well(capfd, "cluster", *fitting)
     assert len(trees()["class_0.npz"][1]) >= float(told[2]) * 3000
+
+
+def test_memory_that_proves_too_little_is_told_by_its_field(folder, capfd, monkeypatch):
+    def cluster_each(*arguments, **options):
+        raise dr.InputError("memory: 300 different examples have too many close pairs")
+        yield
+
+    monkeypatch.setattr(classwise, "cluster_each", cluster_each)
+    done = run(capfd, "cluster")
+    assert done.code == 2
+    assert "data-redundancy: --config.cluster.memory_limit_gb: 300 different examples have too many" in done.err
+
+
+def test_progress_of_a_pass_that_is_given_up_ends_with_it(monkeypatch):
+    shown = []
+
+    class Progress:
+        def __init__(self, label, *, total, unit):
+            shown.append([f"{label} of {total} {unit}"])
+
+        def update(self, done):
+            shown[-1].append(done)
+
+        def close(self):
+            shown[-1].append("closed")
+
+    monkeypatch.setattr("data_redundancy.metrics.Progress", Progress)
+
+    def cluster_each(*arguments, on_block, **options):
+        for done, total in (1, 3), (2, 3), (1, 2), (2, 2), (1, 1):
+            on_block(done, total)
+        yield 0, None
+
+    monkeypatch.setattr(classwise, "cluster_each", cluster_each)
+    assert list(stage_trees.cluster_each(None, None, [0])) == [(0, None)]
+    name = "cluster: close pairs of {} blocks"
+    assert [entry[0] for entry in shown] == [name.format(total) for total in (3, 2, 1)]
+    assert [[said for said in entry[1:] if said != "closed"] for entry in shown] == [[1, 2], [1, 2], [1]]
+    assert all(entry[-1] == "closed" for entry in shown)
 
 
 def test_nothing_fits_into_next_to_nothing(folder, capfd):
@@ -220,6 +223,17 @@ def test_a_sweep_beyond_truncated_trees_is_refused_before_training(folder, capfd
     )
     assert f"data-redundancy: {told}" in done.err
     assert sorted(path.name for path in pathlib.Path("w").iterdir()) == ["embeddings"]
+
+
+def test_random_selections_may_go_beyond_truncated_trees(folder, capfd):
+    shallow = ("cluster.max_prune_fraction=0.1", "select.fraction=0.5")
+    done = run(capfd, "select", *shallow)
+    assert done.code == 2
+    assert "data-redundancy: --config.select.fraction=0.5: must be at most --config.cluster.max_prune_" in done.err
+    run_well(capfd, "select", *shallow, "select.method=random")
+    assert sum(rows("random-0.5-seed0")["kept"]) == 150
+    at_one_height = run(capfd, "select", *shallow, "select.method=random", "select.allocation=global")
+    assert at_one_height.code == 2
 
 
 def test_all_trees_at_one_height_as_far_as_truncated_ones_go(folder, capfd):
@@ -450,211 +464,3 @@ def test_a_sweep_cuts_the_trees_that_are_there(folder, capfd):
     assert stamps() == before
     for fraction, num_kept in (0.2, 240), (0.4, 180):
         assert sum(rows(f"agglomerative-{fraction}")["kept"]) == num_kept
-
-
-# Shared by processes
-
-
-class Work(work.Work):
-    def plan(self, label: int) -> types.SimpleNamespace:
-        return types.SimpleNamespace(way="matrix" if len(self.classes[label]) == 99 else "graph")
-
-
-def work_of(sizes: list[int]) -> work.Work:
-    classes = {label: np.arange(size) for label, size in enumerate(sizes)}
-    return Work(classes, 8, {label: size - 1 for label, size in enumerate(sizes)}, "complete", 1e9)
-
-
-def test_the_most_expensive_classes_are_shared_out_first():
-    # 100, 81, 64, 49, 36 and 25 operations, but for a factor.
-    assert work.share_out(work_of([5, 6, 7, 8, 9, 10]), range(6), 2) == ([], [[5, 2, 0], [4, 3, 1]])
-    assert work.share_out(work_of([3] * 7), range(7), 3) == ([], [[0, 3, 6], [1, 4], [2, 5]])
-
-
-def test_a_class_of_more_than_one_share_is_for_all_together():
-    assert work.share_out(work_of([100, 5, 6]), range(3), 2) == ([0], [[2], [1]])
-    assert work.share_out(work_of([100, 5, 6]), range(3), 1) == ([], [[0, 2, 1]])
-    assert work.share_out(work_of([100, 5, 6]), [1, 2], 1) == ([], [[2, 1]])
-    assert work.share_out(work_of([10, 10]), range(2), 2) == ([], [[0], [1]])  # each one share, not more
-    assert work.share_out(work_of([10, 10]), [], 3) == ([], [[], [], []])
-    assert work.share_out(work_of([99, 5, 6]), range(3), 2) == ([], [[0], [2, 1]])  # a matrix is not shared
-
-
-@given(sizes=st.lists(st.integers(100, 1000), min_size=1, max_size=40), num_processes=st.integers(1, 9), data=st.data())
-def test_every_class_is_given_out_once_and_fairly(sizes, num_processes, data):
-    labels = data.draw(st.lists(st.sampled_from(range(len(sizes))), unique=True))
-    joint, own = work.share_out(work_of(sizes), labels, num_processes)
-    assert len(own) == num_processes
-    assert sorted([*joint, *(label for part in own for label in part)]) == sorted(labels)
-    cost = {label: sizes[label] ** 2 for label in labels}
-    share = sum(cost.values()) / num_processes
-    assert set(joint) == {label for label in labels if cost[label] > share and num_processes > 1}
-    assert len(joint) < num_processes
-    # Of longest processing time first: a process gets its last class when no other has less to do.
-    load = [sum(cost[label] for label in part) for part in own]
-    for part, total in zip(own, load, strict=True):
-        assert [cost[label] for label in part] == sorted((cost[label] for label in part), reverse=True)
-        if part:
-            assert total - cost[part[-1]] <= min(load)
-
-
-def test_one_process_has_all_rows():
-    part = np.arange(6.0).reshape(3, 2)
-    assert parallel.gather_rows(part) is part
-
-
-ONE_OF_TWO = """
-import json, os, sys
-sys.modules["tensorflow"] = None
-import jax
-import numpy as np
-process, port, runs = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
-from data_redundancy import main, parallel
-from data_redundancy.clustering import memory, neighbours
-from data_redundancy.stages import common
-
-def gathered(parts):
-    found, expected = parallel.gather_rows(parts[process]), np.concatenate(parts)
-    return found.dtype == expected.dtype and found.shape == expected.shape and found.tobytes() == expected.tobytes()
-
-rng = np.random.default_rng(0)
-words = rng.integers(-(2**63), 2**63, (7, 3))
-floats = np.array([0.1, -0.0, np.nan, np.inf, 5e-324, 1 + 2**-52, 1e300])
-print("said:", json.dumps([
-    gathered(parts) for array in (words, floats, floats[:6].astype(np.float32), words > 0, words[:, 0].astype(np.int32))
-    for cut in (0, 2, 7) for parts in [(array[:cut], array[cut:])]
-] + [gathered((words[:0], words[:0])), gathered((words[::2], words[1::2].copy()))]))
-
-written, counts = [], {}
-
-def audit(event, arguments):
-    if event == "os.rename" and "dendrograms" in str(arguments[1]):
-        written.append(os.path.basename(str(arguments[1])))
-
-sys.addaudithook(audit)
-
-class Counted(neighbours.Neighbours):
-    def within(self, *arguments, **options):
-        counts["passes together"] += self._together
-        try:
-            return super().within(*arguments, **options)
-        except neighbours.TooManyPairs:
-            counts["too many pairs"] += 1
-            raise
-
-from data_redundancy.clustering import search
-search.Neighbours = Counted
-free, here = memory.free, os.getcwd()
-for folder, flags, gigabytes in runs:
-    os.chdir(os.path.join(here, folder))
-    common._load_dataset.cache_clear()
-    written.clear()
-    counts.update({"passes together": 0, "too many pairs": 0})
-    memory.free = free if gigabytes is None else lambda: 1e9 * gigabytes[process]
-    code = main.main(["cluster", *flags])
-    print("said:", json.dumps({"code": code, "written": written, **counts}), flush=True)
-"""
-
-
-def one_large_class() -> tuple[np.ndarray, np.ndarray]:
-    """Digits of which the first thousand are one class."""
-    embeddings, labels = digits(1797)
-    return embeddings, np.where(np.arange(1797) < 1000, 0, labels % 9 + 1)
-
-
-def one_large_class_of_equal_distances() -> tuple[np.ndarray, np.ndarray]:
-    """Two small classes, and one in which every pair is as close as any other."""
-    embeddings = np.eye(400, dtype=np.float32)
-    embeddings = np.concatenate([embeddings, embeddings[:40] + embeddings[1:41]])
-    return embeddings, np.repeat([0, 1, 2], [400, 20, 20])
-
-
-def one_large_class_of_few_distances() -> tuple[np.ndarray, np.ndarray]:
-    """Every vector but the last is as close to 92 others, and closer to none; that one is a class of its own."""
-    first, second = np.triu_indices(48, 1)
-    embeddings = np.repeat(np.eye(48)[first] + np.eye(48)[second], 2, axis=1).astype(np.float32)
-    return np.concatenate([embeddings, embeddings[:1]]), np.append(np.zeros(len(embeddings), np.int64), 1)
-
-
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    """What each of two processes says of four runs of the stage, one after the other, and their folder."""
-    folder = tmp_path_factory.mktemp("two")
-    depth = "--config.cluster.max_prune_fraction=0.2"
-    # Memory that is free for each process, in gigabytes, where it is not what there is.
-    runs = {
-        "large": (one_large_class, [], None),
-        "equal": (one_large_class_of_equal_distances, ["--config.cluster.memory_limit_gb=1"], None),
-        "unlike": (one_large_class_of_equal_distances, [], (8, 0.05 / 0.6)),
-        "short": (one_large_class_of_few_distances, ["--config.cluster.memory_limit_gb=0.0418"], None),
-    }
-    for name, (make, _, _) in runs.items():
-        write_workdir(folder / name, *make())
-    commands = json.dumps([[name, [*CONFIG, depth, *flags], free] for name, (_, flags, free) in runs.items()])
-    with socket.socket() as free_port:
-        free_port.bind(("127.0.0.1", 0))
-        port = free_port.getsockname()[1]
-    processes = [popen(["-c", ONE_OF_TWO, process, port, commands], cwd=folder) for process in range(2)]
-    try:
-        outputs = [process.communicate(timeout=150) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, (_, err) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, err
-    said = [[json.loads(text) for text in re.findall("^said: (.*)$", out, re.MULTILINE)] for out, _ in outputs]
-    of_runs = zip(*(of_one[1:] for of_one in said), strict=True)
-    return folder, [of_one[0] for of_one in said], dict(zip(runs, of_runs, strict=True))
-
-
-def written_by_each(runs) -> list[list[str]]:
-    return [sorted(name for name in run["written"] if name.endswith(".npz")) for run in runs]
-
-
-@pytest.mark.slow
-def test_rows_of_two_processes_come_together_to_the_last_bit(two_processes):
-    for correct in two_processes[1]:
-        assert correct == [True] * 17
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_large_class_and_divide_the_others(two_processes):
-    folder, _, said = two_processes
-    assert [run["code"] for run in said["large"]] == [0, 0]
-    assert [run["passes together"] for run in said["large"]] == [said["large"][0]["passes together"]] * 2
-    assert said["large"][0]["passes together"] > 0
-    main_wrote, other_wrote = written_by_each(said["large"])
-    assert sorted(main_wrote + other_wrote) == [f"class_{label}.npz" for label in range(10)]
-    sizes = np.bincount(one_large_class()[1]).tolist()
-    joint, own = work.share_out(work_of(sizes), range(10), 2)
-    assert joint == [0]
-    assert [main_wrote, other_wrote] == [
-        sorted(f"class_{label}.npz" for label in part) for part in (joint + own[0], own[1])
-    ]
-    expected = dr.cluster_classes(*one_large_class(), max_prune_fraction=0.2)
-    assert_are_trees_of(trees(folder / "large" / "w"), expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["equal", "unlike"])
-def test_two_processes_agree_on_what_is_too_much(two_processes, name):
-    folder, _, said = two_processes
-    one, other = said[name]
-    assert one["code"] == other["code"] == 0
-    assert [one[count] for count in ("passes together", "too many pairs")] == [
-        other[count] for count in ("passes together", "too many pairs")
-    ]
-    assert one["passes together"] > 0
-    assert one["too many pairs"] > 0 or name == "unlike"
-    expected = dr.cluster_classes(*one_large_class_of_equal_distances(), max_prune_fraction=0.2)
-    assert_are_trees_of(trees(folder / name / "w"), expected)
-
-
-@pytest.mark.slow
-def test_two_processes_give_up_together(two_processes):
-    folder, _, said = two_processes
-    assert [run["code"] for run in said["short"]] == [2, 2]
-    assert said["short"][0]["too many pairs"] == said["short"][1]["too many pairs"] > 0
-    assert trees(folder / "short" / "w") == {}

@@ -123,3 +123,8 @@ def test_matrix_of_one_cluster():
 def test_too_large_for_the_device():
     with pytest.raises(InputError, match=r"memory: the whole tree of 256 examples needs 0\.00\d+ GB"):
         trees(mixed(), "complete", memory_limit=0.9 * class_bytes(256, 4))
+
+
+def test_single_linkage_is_not_for_rounds():
+    with pytest.raises(ValueError, match="'single': rounds are for complete and average"):
+        trees([unit_vectors(np.eye(3))], "single", memory_limit=1e9)

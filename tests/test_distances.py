@@ -21,6 +21,7 @@ from data_redundancy.clustering.distances import (
     padded_size,
     pair_distances,
     unit_vectors,
+    unit_vectors_of,
 )
 from data_redundancy.errors import InputError
 
@@ -388,3 +389,37 @@ def test_one_bad_element_is_enough_but_a_zero_is_not():
         bad[1, 2] = value
         with pytest.raises(InputError, match=r"index 1 "):
             check_embeddings(bad)
+
+
+def test_large_values_that_overflow_when_added_and_those_that_cancel_are_fine():
+    largest = np.finfo(np.float32).max
+    x = np.array([[largest, largest], [1, -1], [-largest, largest]], np.float32)
+    assert check_embeddings(x) is x
+    assert np.array_equal(unit_vectors(x).high, unit_vectors(np.sign(x)).high)
+
+
+@pytest.mark.parametrize("num_dimensions", [1, 7, 64, 65, 130, 2048])
+def test_sums_are_added_in_the_order_that_is_said(num_dimensions):
+    """Lane by lane, then halves of the lanes: in Python floats, which no register reorders."""
+    x = np.random.default_rng(0).normal(size=(5, num_dimensions)) ** 2
+    for row, found in zip(x.tolist(), distances._ordered_sum(x).tolist(), strict=True):
+        lanes = row
+        if num_dimensions > 64:
+            lanes = row[:64]
+            for start in range(64, num_dimensions, 64):
+                for lane, value in enumerate(row[start : start + 64]):
+                    lanes[lane] += value
+        while len(lanes) > 1:
+            half = len(lanes) // 2
+            folded = [a + b for a, b in zip(lanes[:half], lanes[half : 2 * half], strict=True)]
+            if len(lanes) % 2:
+                folded[0] += lanes[-1]
+            lanes = folded
+        assert found == lanes[0]
+
+
+def test_rows_apart_are_scaled_like_rows_together():
+    x = np.random.default_rng(0).normal(size=(40, 70))
+    rows = np.array([3, 4, 9, 30])
+    assert same_units(unit_vectors_of(x, rows), unit_vectors(x[rows]))
+    assert same_units(unit_vectors_of(x, np.arange(5, 15)), unit_vectors(x[5:15]))

@@ -4,10 +4,10 @@ import ast
 import csv
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
-import socket
 import time
 
 import jax
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.cluster.hierarchy
 import tensorstore
-from command import LIMITED, TINY, popen, run_here, run_process, write_digits
+from command import LIMITED, TINY, error_line, popen, run_here, run_process, run_two_processes, write_digits
 
 import data_redundancy as dr
 
@@ -125,7 +125,7 @@ def test_the_trials(job):
         lines = [json.loads(line) for line in (trial / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [2, 4, 6, 8]
         assert all(line.keys() >= {"loss", "accuracy", "learning_rate"} for line in lines)
-        assert [path.name for path in (trial / "checkpoints").iterdir()] == ["8"]
+        assert sorted(path.name for path in (trial / "checkpoints").iterdir()) == ["4", "8"]
         assert len(list(trial.glob("events.out.tfevents.*"))) == has_tensorboard
 
 
@@ -437,25 +437,10 @@ print([path for path in sorted(written) if path.startswith(workdir) and ".writab
 """
 
 
-def run_two_processes(folder):
-    write_digits(folder / "d.npz", NUM_TRAIN, NUM_TEST)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*TINY, *FROM_NPZ, "--workdir=w"]
-    processes = [popen(["-c", ONE_OF_TWO, process, port, *command], cwd=folder, devices=2) for process in range(2)]
-    try:
-        outputs = [process.communicate(timeout=240) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, (_, err) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, err
-    return [out.splitlines()[-1] for out, _ in outputs]
-
-
 def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path):
-    main_wrote, other_wrote = run_two_processes(tmp_path)
+    write_digits(tmp_path / "d.npz", NUM_TRAIN, NUM_TEST)
+    outputs = run_two_processes(ONE_OF_TWO, *TINY, *FROM_NPZ, "--workdir=w", cwd=tmp_path, devices=2)
+    main_wrote, other_wrote = (out.splitlines()[-1] for out in outputs)
     # The other wrote its rows of the embeddings (through TensorStore, which no audit sees) and its classes' trees.
     trees = [re.findall(r"dendrograms/\.partial-\d+-class_(\d)\.npz", wrote) for wrote in (main_wrote, other_wrote)]
     assert sorted(trees[0] + trees[1]) == list("0123456789")
@@ -475,3 +460,36 @@ def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path
         for folder in (from_npz[0], tmp_path)
     ]
     assert accuracies[1] == pytest.approx(accuracies[0], abs=2 / NUM_TEST)
+
+
+def test_jobs_share_a_sweep(from_npz, tmp_path, monkeypatch, capfd):
+    """Every n-th trial each, at the same time; the table comes together from all."""
+    shutil.copytree(from_npz[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    shutil.rmtree("w/selections")
+    for trial in pathlib.Path("w/trials").glob("[!f]*"):
+        shutil.rmtree(trial)
+    shutil.rmtree("w/trials/full/seed1")
+    table = pathlib.Path("w/report/results.csv").read_bytes()
+    shutil.rmtree("w/report")
+    command = ["-m", "data_redundancy.main", "sweep", *TINY, *FROM_NPZ, "--workdir=w"]
+    jobs = [popen([*command, f"--shard={i}/3"], cwd=".") for i in range(3)]
+    said = [job.communicate(timeout=240)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0, 0], said
+    assert ["trial 2/2, agglomerative-0.2 seed 1" in said[0], "trial 2/2, random-0.2-seed0" in said[1]] == [True, True]
+    assert run_here(capfd, "report", *TINY, *FROM_NPZ, "--workdir=w").code == 0
+    assert pathlib.Path("w/report/results.csv").read_bytes() == table
+    assert not [path.name for path in pathlib.Path("w/selections").iterdir() if "partial" in path.name]
+
+
+@pytest.mark.parametrize("shard", ["3/3", "1", "-1/2", "a/b", "0/0"])
+def test_shards_are_checked(tmp_path, capfd, monkeypatch, shard):
+    monkeypatch.chdir(tmp_path)
+    done = run_here(capfd, "sweep", *TINY, *FROM_NPZ, "--workdir=w", f"--shard={shard}")
+    assert error_line(done) == f"--shard={shard}: must be i/n with i from 0 to n-1, such as 0/4"
+    assert not pathlib.Path("w").exists()
+
+
+def test_only_a_sweep_has_shards(capfd):
+    done = run_here(capfd, "train", *TINY, *FROM_NPZ, "--workdir=w", "--shard=0/2")
+    assert error_line(done) == "--shard=0/2: only the stage 'sweep' takes it"

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -27,8 +28,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import squareform
 
-from data_redundancy.clustering import dense, search
-from data_redundancy.clustering.distances import Units, block_distances, unit_vectors
+from data_redundancy.clustering import dense, memory, search
+from data_redundancy.clustering.distances import Units, block_distances, pair_distances, unit_vectors
 from data_redundancy.clustering.linkage import cut, cut_tree, linkage, to_linkage
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import BFLOAT16, FLOAT32, TENSOR_FLOAT32, Graph, Neighbours
@@ -463,7 +464,64 @@ def test_a_small_limit_gives_the_same_by_another_way(method, share):
     assert all(np.array_equal(Z, results[0]) for Z in results)
 
 
+@pytest.mark.parametrize("method", TIED)
+def test_where_all_are_within_the_margin_of_error_the_matrix_takes_over(method, monkeypatch):
+    """Of a collapsed class the first pass sees nothing; looking at all pairs, again and again, would take for ever."""
+    rng = np.random.default_rng(0)
+    units = unit_vectors(rng.normal(size=1024) + 1e-3 * rng.normal(size=(300, 1024)))
+    assert block_distances(units, units).max() < Neighbours(units).margin
+    looked_at = []
+
+    def counted(units, first, second):
+        looked_at.append(len(first))
+        return pair_distances(units, first, second)
+
+    monkeypatch.setattr("data_redundancy.clustering.neighbours.pair_distances", counted)
+    monkeypatch.setattr("data_redundancy.clustering.neighbours.CANDIDATES_PER_PAIR", 2)
+    found = first_merges(units, 30, method, memory_limit=GB)
+    assert sum(looked_at) <= 2 * 300 * 299 / 2
+    expected = first_merges(units, 30, method, way="matrix")
+    assert np.array_equal(found.height, expected.height)
+    assert np.array_equal(found.low, expected.low)
+
+
+def test_heights_rise_by_more_than_the_margin_of_error(monkeypatch):
+    heights = []
+    within = Neighbours.within
+
+    def recorded(self, height, **options):
+        heights.append(height)
+        return within(self, height, **options)
+
+    monkeypatch.setattr(Neighbours, "within", recorded)
+    monkeypatch.setattr(Neighbours, "height_for", lambda self, pairs_per_row: 0.01)  # a sample that sees no difference
+    units = unit_vectors(digits(300)[0])
+    first_merges(units, 60, "complete", way="graph", block_rows=64)
+    assert len(heights) > 1
+    assert (np.diff(heights) >= 0.99 * Neighbours(units).margin).all()
+
+
 # Memory
+
+
+def fake_container(folder, *, limit, used, inactive):
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 1\ninactive_file {inactive}\nactive_file 7\n")
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "inactive", "free"),
+    [(5000, 3000, 0, 2000), (5000, 4900, 1500, 1600), (5000, 6000, 0, 0), ("max", 3000, 0, 9000), (10**6, 0, 0, 9000)],
+)
+def test_what_is_free_in_a_container(tmp_path, monkeypatch, limit, used, inactive, free):
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=9000))
+    assert memory.free() == 9000  # where there are no such files
+    fake_container(tmp_path, limit=limit, used=used, inactive=inactive)
+    assert memory.free() == free
+    assert memory.default_limit() == pytest.approx(0.6 * free)
+
 
 PEAK = """
 import re

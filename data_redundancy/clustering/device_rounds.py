@@ -252,6 +252,8 @@ def _agglomerate(between: jax.Array, sizes: jax.Array, counts: jax.Array, method
     Returns:
       How all clusters but one of every class ended.
     """
+    if method not in ("complete", "average"):
+        raise ValueError(f"method {method!r}: rounds are for complete and average linkage")
     clusters, num_rounds = jax.vmap(_singletons)(between, sizes, counts), jnp.int32(0)
     stages = []
     while True:

@@ -21,7 +21,6 @@ from data_redundancy.clustering.plan import WHOLE
 GROUP = 64
 """Similarities that are looked at together: only groups with a hit leave the device."""
 
-
 CANDIDATES_PER_PAIR = 4
 """With more of them for every pair that the caller allows, it is better off another way."""
 
@@ -119,7 +118,8 @@ class Neighbours:
 
         Args:
           units: n unit vectors.
-          block_rows: rows of a block; by default as suits the size and the devices.
+          block_rows: rows of a block; by default as suits the size and the devices, and on processors a class of no
+            more than WHOLE rows is one block, of which all similarities are kept.
           precision: of the first pass; by default as suits the devices and the bound on distances.
           devices: by default all local ones; of a processor only the first, for they share it.
           together: whether all processes do the same at the same time, each with its share of the blocks.
@@ -133,7 +133,7 @@ class Neighbours:
         self._num_blocks = -(-len(units) // self._block)
         self._vectors: dict[str, list[jax.Array]] = {}
         on_processor = self._devices[0].platform == "cpu" and precision is None and block_rows is None
-        self._is_whole = on_processor and len(units) <= WHOLE and not together
+        self.is_whole = on_processor and len(units) <= WHOLE and not together
 
     @functools.cached_property
     def _similarities(self) -> np.ndarray:
@@ -175,10 +175,8 @@ class Neighbours:
             found = [parallel.gather_rows(part) for part in found]
         return Graph(*found)
 
-    def roughly_within(self, height: float) -> Graph | None:
-        """About the same with distances from the first pass, at next to no cost; None where they are not at hand."""
-        if not self._is_whole:
-            return None
+    def roughly_within(self, height: float) -> Graph:
+        """About the same with distances from the first pass, at next to no cost, where all of these are kept."""
         graphs = [(first, second) for first, second in self._candidates_of_whole(height)]
         if not graphs:
             return Graph(*(np.empty(0, np.int64),) * 2, np.empty(0))
@@ -226,7 +224,7 @@ class Neighbours:
 
     def _sampled(self, sample: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The similarities of sampled rows to others; of a row to itself, minus infinity."""
-        if self._is_whole:
+        if self.is_whole:
             similarity = self._similarities[sample, start:stop]
         else:
             similarity = self._units.high[sample] @ self._units.high[start:stop].T
@@ -235,7 +233,7 @@ class Neighbours:
         return similarity
 
     def _candidates(self, height, expected_pairs, progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self._is_whole:
+        if self.is_whole:
             yield from self._candidates_of_whole(height)
             return
         precision = self._precision or choose_precision(self._units.num_dimensions, height, self._devices[0].platform)

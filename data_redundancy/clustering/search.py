@@ -189,10 +189,10 @@ def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callabl
 def _rough_height(neighbours: Neighbours, plan: Plan, method: str, aim: float, most: float) -> float | None:
     """The height that is about high enough, where the first pass alone can tell; it decides how much work is done."""
     num_rows, wanted = plan.num_rows, plan.graph_merges
-    while True:
+    while neighbours.is_whole:
         height = _height_for(neighbours, aim, num_rows)
         graph = neighbours.roughly_within(height)
-        if graph is None or len(graph) > CANDIDATES_PER_PAIR * plan.max_pairs:
+        if len(graph) > CANDIDATES_PER_PAIR * plan.max_pairs:
             return None
         merges = _ON_GRAPH[method](num_rows, graph)
         if len(merges) >= wanted:
@@ -200,6 +200,7 @@ def _rough_height(neighbours: Neighbours, plan: Plan, method: str, aim: float, m
         if height == FARTHEST or aim >= most:
             return None
         aim = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * aim), most)
+    return None
 
 
 def _height_for(neighbours: Neighbours, pairs_per_row: float, num_rows: int) -> float:

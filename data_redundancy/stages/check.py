@@ -10,6 +10,7 @@ from data_redundancy import models
 from data_redundancy.clustering.linkage import LINKAGES
 from data_redundancy.errors import InputError
 from data_redundancy.selection import ALLOCATIONS, METHODS, REPRESENTATIVES
+from data_redundancy.training.optimizers import NAMES as OPTIMIZERS
 
 _Rule = tuple[Callable[[Any], bool], str]
 
@@ -42,19 +43,40 @@ def _is_number(value: Any) -> bool:
 _POSITIVE: _Rule = (lambda value: _is_number(value) and value > 0, "greater than 0")
 _FRACTION: _Rule = (lambda value: _is_number(value) and 0 <= value < 1, "at least 0 and less than 1")
 _OPEN_FRACTION: _Rule = (lambda value: _is_number(value) and 0 < value < 1, "greater than 0 and less than 1")
+_SHARE: _Rule = (lambda value: _is_number(value) and 0 < value <= 1, "greater than 0 and at most 1")
 _SEED: _Rule = (lambda value: type(value) is int and 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
 
+_CHANNELS: _Rule = (
+    lambda values: len(values) in (0, 1, 3, 4) and all(_is_number(v) and 0 <= v <= 255 for v in values),
+    "(), or a number from 0 to 255 for every channel",
+)
+
 RULES: dict[str, _Rule] = {
+    "input.mode": _one_of(("memory", "stream")),
+    "input.mean": _CHANNELS,
+    "input.std": _CHANNELS,
+    "input.image_size": _at_least(1),
+    "input.crop": _one_of(("random", "center")),
+    "input.min_area": _SHARE,
+    "input.central_fraction": _SHARE,
+    "input.corrupt": _one_of(("stop", "skip")),
+    "input.threads": _optional(_at_least(1)),
+    "input.prefetch": _at_least(1),
     "prepare.test_fraction": _OPEN_FRACTION,
     "prepare.seed": _SEED,
     "model.name": _one_of(models.names()),
     "model.width": _at_least(1),
+    "model.stem": _optional(_one_of(models.STEMS)),
     "train.epochs": _POSITIVE,
     "train.steps": _optional(_at_least(1)),
     "train.warmup_epochs": _at_least(0),
     "train.warmup_steps": _optional(_at_least(0)),
     "train.batch_size": _at_least(1),
     "train.learning_rate": _POSITIVE,
+    "train.learning_rate_batch_size": _optional(_at_least(1)),
+    "train.optimizer": _one_of(OPTIMIZERS),
+    "train.trust_coefficient": _POSITIVE,
+    "train.ema_decay": _optional(_OPEN_FRACTION),
     "train.momentum": _FRACTION,
     "train.weight_decay": _at_least(0),
     "train.label_smoothing": _FRACTION,
@@ -66,6 +88,7 @@ RULES: dict[str, _Rule] = {
     "train.log_every_steps": _at_least(1),
     "train.checkpoint_every_steps": _at_least(1),
     "train.keep_checkpoints": _at_least(1),
+    "train.profile_steps": _at_least(0),
     "embed.batch_size": _at_least(1),
     "cluster.linkage": _one_of(LINKAGES),
     "cluster.scope": _one_of(("class", "dataset")),
@@ -91,3 +114,8 @@ def check(config: ConfigDict) -> None:
         value = config[section][name]
         if not allowed(value):
             raise InputError(f"--config.{field}={value!r}: must be {text}")
+    if len(config.input.mean) != len(config.input.std):
+        raise InputError(
+            f"--config.input.std={config.input.std!r}: must have as many numbers as --config.input.mean, "
+            f"{len(config.input.mean)}"
+        )

@@ -20,7 +20,6 @@ from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, metrics, parallel
 from data_redundancy import workdir as workdirs
-from data_redundancy.clustering import classwise
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.clustering.work import Work, share_out
 from data_redundancy.stages import common, fingerprints, trees
@@ -54,20 +53,16 @@ def _todo(config: ConfigDict, workdir: Workdir, work: Work) -> list[int]:
     """The classes without a tree that is deep enough."""
     if not common.is_done(workdir.dendrograms, fingerprints.dendrograms(config)):
         return list(work.classes)  # without a manifest, what is there is of unknown making
-    todo = []
-    for label, num_merges in work.num_merges.items():
-        path = artifacts.dendrogram_path(workdir.dendrograms, label, config.cluster.scope)
-        if not path.exists() or len(artifacts.read_dendrogram(path)[1]) < num_merges:
-            todo.append(label)
-    return todo
+    found = artifacts.read_dendrograms(workdir.dendrograms, work.classes, config.cluster.scope)
+    depths = {label: len(linkage) for label, (_, linkage) in found.items()}
+    return [label for label, num_merges in work.num_merges.items() if depths.get(label, -1) < num_merges]
 
 
 def _begin(config: ConfigDict, workdir: Workdir, work: Work) -> None:
     """Says what the trees are made from; a restart then trusts those that are there, so those of unknown making go."""
     directory = workdir.dendrograms
     if artifacts.read_manifest(directory) is None:
-        for path in directory.glob("*.npz"):
-            path.unlink()
+        artifacts.remove_dendrograms(directory)
     manifest = artifacts.manifest(fingerprints.dendrograms(config), classes=list(work.classes))
     workdirs.write_json(directory / artifacts.MANIFEST, manifest)
 
@@ -78,10 +73,7 @@ def _cluster(config: ConfigDict, workdir: Workdir, work: Work, embeddings, todo:
     with metrics.progress("cluster", total=len(joint) + len(mine), unit="classes") as bar:
         done = 0
         for labels, together in ((joint, True), (mine, False)):
-            blocks = trees.BlockProgress()
-            for label, tree in classwise.cluster_each(
-                embeddings, work, labels, together=together, on_block=blocks.update
-            ):
+            for label, tree in trees.cluster_each(work, embeddings, labels, together=together):
                 if not together or parallel.is_main_process():
                     path = artifacts.dendrogram_path(workdir.dendrograms, label, config.cluster.scope)
                     artifacts.write_dendrogram(path, members=tree.members, linkage=tree.linkage)

@@ -40,6 +40,8 @@ def load_dataset(config: ConfigDict) -> data.Dataset:
             dataset.train_split,
             dataset.test_split,
             tuple(dataset.class_names),
+            config.input.mode == "stream",
+            config.input.catalog_dir,
         )
     except NotPreparedError:
         if config.prepare.source is None:
@@ -70,11 +72,11 @@ def arguments_named(fields: Mapping[str, str]) -> Iterator[None]:
 DATASET_FIELDS = {
     name: f"--config.dataset.{name}"
     for name in ("name", "version", "data_dir", "train_split", "test_split", "class_names")
-}
+} | {"catalog_dir": "--config.input.catalog_dir", "stream": "--config.input.mode"}
 
 
 @functools.lru_cache(maxsize=1)
-def _load_dataset(name, version, data_dir, train_split, test_split, class_names) -> data.Dataset:
+def _load_dataset(name, version, data_dir, train_split, test_split, class_names, stream, catalog_dir) -> data.Dataset:
     with arguments_named(DATASET_FIELDS):
         dataset = data.load(
             name,
@@ -83,34 +85,30 @@ def _load_dataset(name, version, data_dir, train_split, test_split, class_names)
             train_split=train_split,
             test_split=test_split,
             class_names=class_names,
+            stream=stream,
+            catalog_dir=catalog_dir,
         )
     log.info(
-        "data set %s: %s training and %s test images of %s, %d classes",
+        "data set %s: %s training and %s test images%s, %d classes",
         f"{dataset.name} {dataset.version}".strip(),
         f"{len(dataset.train.labels):,}",
         f"{len(dataset.test.labels):,}",
-        "x".join(map(str, dataset.train.images.shape[1:])),
+        ", streamed" if stream else f" of {'x'.join(map(str, dataset.train.images.shape[1:]))}",
         len(dataset.class_names),
     )
     return dataset
 
 
 def check_fractions(config: ConfigDict, field: str, fractions: Iterable[float]) -> None:
-    """Raises InputError if a prune fraction leaves a class without an image, or goes deeper than the trees."""
+    """Raises InputError if a prune fraction would leave a class of the training split without an image."""
     labels = load_dataset(config).train.labels
     num_classes = len(np.unique(labels)) if config.cluster.scope == "class" else 1
     largest = (len(labels) - num_classes) / len(labels)
-    deepest = config.cluster.max_prune_fraction
     for fraction in fractions:
         if num_pruned(len(labels), fraction) > len(labels) - num_classes:
             raise InputError(
                 f"--config.{field}={fraction}: must be at most {largest:.6g}, for each of {num_classes} classes keeps "
                 f"one of the {len(labels):,} training images at least"
-            )
-        if deepest is not None and fraction > deepest:
-            raise InputError(
-                f"--config.{field}={fraction}: must be at most --config.cluster.max_prune_fraction={deepest}, where "
-                "trees are truncated"
             )
 
 

@@ -34,7 +34,11 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     trainer, state = trials.restore_full()
     dataset = common.load_dataset(config)
     model = models.create(
-        config.model.name, num_classes=len(dataset.class_names), width=config.model.width, dtype=jnp.float32
+        config.model.name,
+        num_classes=len(dataset.class_names),
+        width=config.model.width,
+        stem=config.model.stem,
+        dtype=jnp.float32,
     )
     labels, num_dimensions = dataset.train.labels, _num_dimensions(state)
     with (
@@ -46,7 +50,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         for first, rows in training.embed(
             model,
             state.variables,
-            trainer.train_data,
+            trainer.train_split,
             batch_size=config.embed.batch_size,
             chunk_rows=artifacts.chunk_rows(num_dimensions),
         ):

@@ -26,7 +26,11 @@ _NOT_COMPARED = (
     "log_every_steps",
     "checkpoint_every_steps",
     "keep_checkpoints",
+    "profile_steps",
 )
+# The same of input.*; where nothing streams, only how images are normalised matters.
+_INPUT_NOT_COMPARED = ("threads", "prefetch", "catalog_dir", "corrupt")
+_INPUT_IN_MEMORY = ("mean", "std")
 
 
 def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
@@ -61,6 +65,7 @@ def trial(config: ConfigDict, keep: np.ndarray, seed: int) -> dict[str, Any]:
     train = {f"train.{k}": v for k, v in config.train.to_dict().items() if k not in _NOT_COMPARED}
     return {
         **common.load_dataset(config).fingerprint(),
+        **_input(config),
         **{f"model.{k}": v for k, v in config.model.to_dict().items()},
         **train,
         "train.steps": num_steps,
@@ -68,6 +73,13 @@ def trial(config: ConfigDict, keep: np.ndarray, seed: int) -> dict[str, Any]:
         "train.seed": seed,
         "keep list": hashlib.sha256(keep.astype("<i8").tobytes()).hexdigest()[:16],
     }
+
+
+def _input(config: ConfigDict) -> dict[str, Any]:
+    fields = {k: v for k, v in config.input.to_dict().items() if k not in _INPUT_NOT_COMPARED}
+    if config.input.mode == "memory":
+        fields = {k: fields[k] for k in _INPUT_IN_MEMORY if fields[k]}
+    return {f"input.{k}": v for k, v in fields.items()}
 
 
 def embeddings(config: ConfigDict) -> dict[str, Any]:

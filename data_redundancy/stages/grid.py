@@ -6,13 +6,14 @@ from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.stages.trials import FULL, Plan
 
 
-def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool) -> list[Plan]:
+def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool, chosen: slice = slice(None)) -> list[Plan]:
     """The full set, then every method at every fraction, each with every seed.
 
     Args:
         config: its section `sweep` says which.
         keep_lists: where keep lists come from.
         make: whether to make keep lists that are not there, or to leave their trials out.
+        chosen: which of the trials.
     """
     wanted = [(FULL, 0.0, seed) for seed in config.sweep.seeds]
     wanted += [
@@ -22,7 +23,7 @@ def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool) -> list[Plan
         for seed in config.sweep.seeds
     ]
     found = []
-    for method, fraction, seed in wanted:
+    for method, fraction, seed in wanted[chosen]:
         if method == FULL:
             keep = None
         elif make:

@@ -32,7 +32,7 @@ class KeepLists:
         """
         directory = self._workdir.selection(self.name(method, prune_fraction, seed))
         fingerprint = fingerprints.selection(self._config, method, prune_fraction, seed)
-        return np.load(directory / "keep.npy") if common.is_done(directory, fingerprint) else None
+        return artifacts.read_keep(directory) if common.is_done(directory, fingerprint) else None
 
     def make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
         """The keep list [K] int64 of a selection, which is made and written to the workdir unless it is there.
@@ -74,10 +74,10 @@ class KeepLists:
         embeddings, labels = artifacts.read_embeddings(self._workdir.embeddings)
         labels = trees.labels_in_scope(self._config, labels)
         directory, scope = self._workdir.dendrograms, self._config.cluster.scope
-        paths = {label: artifacts.dendrogram_path(directory, label, scope) for label in np.unique(labels).tolist()}
-        if missing := [label for label, path in paths.items() if not path.exists()]:
+        classes = np.unique(labels).tolist()
+        found = {c: Dendrogram(*tree) for c, tree in artifacts.read_dendrograms(directory, classes, scope).items()}
+        if missing := len(classes) - len(found):
             raise InputError(
-                f"{directory}: {len(missing)} of {len(paths)} classes are missing; run the stage 'cluster' to its end"
+                f"{directory}: {missing} of {len(classes)} classes are missing; run the stage 'cluster' to its end"
             )
-        found = {label: Dendrogram(*artifacts.read_dendrogram(path)) for label, path in paths.items()}
         return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, self._config.cluster.linkage))

@@ -18,7 +18,7 @@ import logging
 from ml_collections import ConfigDict
 
 from data_redundancy import parallel
-from data_redundancy.stages import common
+from data_redundancy.stages import common, trees
 from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
@@ -38,8 +38,12 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
             _prepare(config)
         parallel.barrier("prepared the data set")
     # Known now, so told now: training may take hours.
-    common.check_fractions(config, "select.fraction", [config.select.fraction])
-    common.check_fractions(config, "sweep.fractions", config.sweep.fractions)
+    for field, fractions, methods in (
+        ("select.fraction", [config.select.fraction], [config.select.method]),
+        ("sweep.fractions", config.sweep.fractions, config.sweep.methods),
+    ):
+        common.check_fractions(config, field, fractions)
+        trees.check_depth(config, field, fractions, methods)
 
 
 def _prepare(config: ConfigDict) -> None:

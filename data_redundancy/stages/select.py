@@ -9,8 +9,8 @@ Takes:
   select.method (agglomerative, random), select.fraction, select.allocation (per_class, global),
   select.representative (centroid, medoid, nested), select.seed;
   or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers (may be left out with cluster.scope=dataset),
-  --fraction, --out=DIR, with cluster.linkage, .scope, .memory_limit_gb, select.method, .allocation, .representative
-  and .seed from --config (the default one if none is given).
+  --fraction, --out=DIR (local, or gs://BUCKET/DIR), with cluster.linkage, .scope, .memory_limit_gb, select.method,
+  .allocation, .representative and .seed from --config (the default one if none is given).
 Example:
   data-redundancy select --config=digits --workdir=runs/digits --config.select.fraction=0.3
   data-redundancy select --embeddings=e.npy --labels=l.npy --fraction=0.1 --out=kept
@@ -19,14 +19,13 @@ Example:
 import hashlib
 import logging
 import os
-import pathlib
 import tempfile
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
-from data_redundancy import artifacts, metrics
-from data_redundancy.clustering import classwise
+from data_redundancy import artifacts, metrics, storage
 from data_redundancy.clustering.dendrograms import Dendrograms, check_labels
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.errors import InputError
@@ -47,6 +46,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         log.info("select: already done, skipped (%s)", directory)
         return
     common.check_fractions(config, "select.fraction", [config.select.fraction])
+    trees.check_depth(config, "select.fraction", [config.select.fraction], [config.select.method])
     keep = keep_lists.make(*wanted)
     log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
 
@@ -57,9 +57,7 @@ def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str | None, fr
     Raises:
         InputError: for files that cannot be read or do not hold what is needed, or an `out` that is there already.
     """
-    directory = pathlib.Path(out).absolute()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"--out={out}: is there already and not empty")
+    directory = storage.locate(out, "--out")
     _check_writable(directory, out)
     x = _load_array(embeddings, "--embeddings")
     y = None if labels is None else _load_array(labels, "--labels")
@@ -104,9 +102,7 @@ def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None,
     trees.announce(work, list(work.classes))
     with metrics.progress("cluster", total=len(work.classes), unit="classes") as bar:
         found = {}
-        for label, tree in classwise.cluster_each(
-            embeddings, work, list(work.classes), on_block=trees.BlockProgress().update
-        ):
+        for label, tree in trees.cluster_each(work, embeddings, list(work.classes)):
             found[label] = tree
             bar.update(len(found))
     return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, config.cluster.linkage))
@@ -128,11 +124,17 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
 
 
-def _check_writable(directory: pathlib.Path, out: str) -> None:
-    """Raises InputError, before any work is done, where `directory` cannot be made."""
-    existing = next(parent for parent in directory.parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None
+def _check_writable(directory: epath.Path, out: str) -> None:
+    """Raises InputError, before any work is done, where `directory` is not empty or cannot be made."""
+    remote = storage.is_remote(directory)
+    if remote:
+        storage.check_bucket(directory, "--out")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"--out={out}: is there already and not empty")
+    if not remote:
+        existing = next(parent for parent in directory.parents if parent.exists())
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None

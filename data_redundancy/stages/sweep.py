@@ -7,7 +7,8 @@ Writes:
   are skipped, and one that was cut off goes on from its newest checkpoint.
 Takes:
   sweep.fractions .methods .seeds, sweep.equal (compare at an equal number of steps, or of epochs), model.*, train.*.
-  Methods that draw at random draw anew for every seed.
+  Methods that draw at random draw anew for every seed. With --shard=i/n, every n-th trial from the i-th on: n jobs on
+  one workdir then share the sweep.
 Example:
   data-redundancy sweep --config=digits --workdir=runs/digits --config.sweep.fractions="(0.1,0.3,0.5)"
 """
@@ -17,7 +18,7 @@ import logging
 from ml_collections import ConfigDict
 
 from data_redundancy import metrics
-from data_redundancy.stages import common, grid
+from data_redundancy.stages import common, grid, trees
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.stages.trials import Trials
 from data_redundancy.workdir import Workdir
@@ -25,11 +26,13 @@ from data_redundancy.workdir import Workdir
 log = logging.getLogger("data_redundancy")
 
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
+def run(config: ConfigDict, workdir: Workdir, *, shard: tuple[int, int] = (0, 1)) -> None:
+    """Runs the stage; of `shard` (i, n), every n-th trial from the i-th on."""
     common.check_fractions(config, "sweep.fractions", config.sweep.fractions)
+    trees.check_depth(config, "sweep.fractions", config.sweep.fractions, config.sweep.methods)
     trials = Trials(config, workdir)
-    plans = grid.plans(config, KeepLists(config, workdir), make=True)
+    first, every = shard
+    plans = grid.plans(config, KeepLists(config, workdir), make=True, chosen=slice(first, None, every))
     todo = [plan for plan in plans if trials.result(plan) is None]
     if len(todo) < len(plans):
         log.info("sweep: %d of %d trials already done, skipped", len(plans) - len(todo), len(plans))

@@ -2,17 +2,33 @@
 
 import collections
 import logging
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import metrics, parallel
-from data_redundancy.clustering import memory, plan
+from data_redundancy.clustering import classwise, memory, plan
+from data_redundancy.clustering.dendrograms import Dendrogram
 from data_redundancy.clustering.work import Work, prepare, side_by_side
+from data_redundancy.errors import InputError
 from data_redundancy.selection import allocation
-from data_redundancy.stages import common
+from data_redundancy.stages import common, fingerprints
 
 log = logging.getLogger("data_redundancy")
+
+
+def check_depth(config: ConfigDict, field: str, fractions: Iterable[float], methods: Iterable[str]) -> None:
+    """Raises InputError if a method is to cut trees at a prune fraction beyond that where they are truncated."""
+    deepest = config.cluster.max_prune_fraction
+    if deepest is None or not any(fingerprints.needs_trees(config, method) for method in methods):
+        return
+    for fraction in fractions:
+        if fraction > deepest:
+            raise InputError(
+                f"--config.{field}={fraction}: must be at most --config.cluster.max_prune_fraction={deepest}, where "
+                "trees are truncated"
+            )
 
 
 def labels_in_scope(config: ConfigDict, labels: np.ndarray) -> np.ndarray:
@@ -52,7 +68,7 @@ def announce(work: Work, labels: list[int]) -> None:
     Raises:
         InputError: something does not fit into memory.
     """
-    with common.arguments_named({"memory": "--config.cluster.memory_limit_gb"}):
+    with common.arguments_named(_MEMORY):
         plans = [work.plan(label) for label in labels]
     sizes = sorted({p.num_rows for p in plans})
     depth = max(p.num_merges / max(1, p.num_rows - 1) for p in plans)
@@ -86,7 +102,19 @@ _WAYS = {
 }
 
 
-class BlockProgress:
+def cluster_each(
+    work: Work, embeddings: np.ndarray, labels: list[int], *, together: bool = False
+) -> Iterator[tuple[int, Dendrogram]]:
+    """As `classwise.cluster_each`, with progress in large classes."""
+    blocks = _BlockProgress()
+    with common.arguments_named(_MEMORY):
+        yield from classwise.cluster_each(embeddings, work, labels, together=together, on_block=blocks.update)
+
+
+_MEMORY = {"memory": "--config.cluster.memory_limit_gb"}
+
+
+class _BlockProgress:
     """Progress within a class, for those large enough to wait for."""
 
     def __init__(self):
@@ -94,12 +122,16 @@ class BlockProgress:
 
     def update(self, done: int, total: int) -> None:
         """Says that `done` of the blocks of a pass are done."""
-        if self._bar is None:
+        if done == 1:  # the pass before may have been given up half way
+            self._close()
             self._bar = metrics.Progress("cluster: close pairs", total=total, unit="blocks")
         self._bar.update(done)
         if done == total:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
             self._bar.close()
-            self._bar = None
 
 
 def _gigabytes(num_bytes: float) -> str:

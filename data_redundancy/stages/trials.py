@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, models, parallel, training, workdir
 from data_redundancy.errors import InputError
-from data_redundancy.stages import common, fingerprints
+from data_redundancy.stages import common, fingerprints, inputs
 from data_redundancy.workdir import Workdir
 
 FULL = "full"
@@ -127,7 +127,7 @@ _trainers: dict[str, training.Trainer] = {}
 
 def _cached_trainer(config: ConfigDict) -> training.Trainer:
     """One trainer per process for the stages that `run` goes through: its compiled functions are used again."""
-    key = json.dumps([config[s].to_dict() for s in ("dataset", "model", "train", "embed")], sort_keys=True)
+    key = json.dumps([config[s].to_dict() for s in ("dataset", "input", "model", "train", "embed")], sort_keys=True)
     if key not in _trainers:
         _trainers.clear()
         _trainers[key] = _make_trainer(config)
@@ -140,30 +140,30 @@ def _make_trainer(config: ConfigDict) -> training.Trainer:
         config.model.name,
         num_classes=len(dataset.class_names),
         width=config.model.width,
+        stem=config.model.stem,
         dtype=jnp.dtype(train.dtype),
         axis_name=parallel.AXIS,
     )
+    streams = config.input.mode == "stream"
+    scale = train.batch_size / train.learning_rate_batch_size if train.learning_rate_batch_size else 1
     settings = training.TrainSettings(
         batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
+        learning_rate=train.learning_rate * scale,  # Goyal et al. (2017): as many times as large as the batch
+        optimizer=train.optimizer,
         momentum=train.momentum,
         weight_decay=train.weight_decay,
+        trust_coefficient=train.trust_coefficient,
         label_smoothing=train.label_smoothing,
+        ema_decay=train.ema_decay,
         pad=train.pad,
         flip=train.flip,
         cutout=train.cutout,
-        steps_per_call=train.steps_per_call,
+        steps_per_call=train.steps_per_call or training.default_steps_per_call(streams=streams),
         log_every_steps=train.log_every_steps,
         checkpoint_every_steps=train.checkpoint_every_steps,
         keep_checkpoints=train.keep_checkpoints,
+        profile_steps=train.profile_steps,
         eval_batch_size=config.embed.batch_size,
     )
-    return training.Trainer(
-        model,
-        settings,
-        num_classes=len(dataset.class_names),
-        train_images=dataset.train.images,
-        train_labels=dataset.train.labels,
-        test_images=dataset.test.images,
-        test_labels=dataset.test.labels,
-    )
+    train_input, test_input = inputs.make(config, dataset)
+    return training.Trainer(model, settings, num_classes=len(dataset.class_names), train=train_input, test=test_input)
