@@ -81,15 +81,37 @@ def run_here(capfd, *arguments) -> Done:
     return Done(code, *capfd.readouterr())
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start_all(arguments, *, cwd, count=2, devices=4, own=lambda process: ()) -> list[subprocess.Popen]:
+    """Several processes at the same time that are told of each other, each with arguments of its `own` besides."""
+    flags = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]
+    return [
+        popen([*arguments, *own(process), *flags, f"--process_id={process}"], cwd=cwd, devices=devices)
+        for process in range(count)
+    ]
+
+
+def ends(processes: list[subprocess.Popen], timeout: float = 200) -> list[tuple[int, str, str]]:
+    """Exit code, stdout and stderr of each."""
+    try:
+        return [(p.returncode, *out) for p, out in [(p, p.communicate(timeout=timeout)) for p in processes]]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def run_two_processes(script: str, *arguments, cwd: pathlib.Path, devices: int = 1) -> list[str]:
     """Runs a script twice at the same time, with its process number and a free port before the arguments.
 
     Returns:
         What each of them printed; both ended well.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = [popen(["-c", script, process, port, *arguments], cwd=cwd, devices=devices) for process in range(2)]
     try:
         outputs = [process.communicate(timeout=240) for process in processes]

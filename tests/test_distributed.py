@@ -5,7 +5,6 @@ import json
 import pathlib
 import signal
 import socket
-import subprocess
 import threading
 import time
 
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import training_script as script
-from command import TINY, popen, write_digits
+from command import TINY, ends, free_port, start_all, write_digits
 
 import data_redundancy as dr
 from data_redundancy import distributed
@@ -21,12 +20,6 @@ from data_redundancy.distributed import Processes
 from data_redundancy.errors import InputError
 
 TESTS = pathlib.Path(__file__).parent
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 # What they are told
@@ -171,23 +164,6 @@ def test_a_port_that_is_taken():
 
 
 # Real processes
-
-
-def start_all(arguments, *, cwd, count=2, devices=4, own=lambda process: ()) -> list[subprocess.Popen]:
-    flags = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]
-    return [
-        popen([*arguments, *own(process), *flags, f"--process_id={process}"], cwd=cwd, devices=devices)
-        for process in range(count)
-    ]
-
-
-def ends(processes: list[subprocess.Popen], timeout: float = 200) -> list[tuple[int, str, str]]:
-    """Exit code, stdout and stderr of each."""
-    try:
-        return [(p.returncode, *out) for p, out in [(p, p.communicate(timeout=timeout)) for p in processes]]
-    finally:
-        for process in processes:
-            process.kill()
 
 
 COMMAND = ("-m", "data_redundancy.main")

@@ -167,20 +167,18 @@ class ImageStream:
         shape = (self._size, self._size, self._split.num_channels)
         black = tf.zeros(shape, tf.uint8)
 
-        plain = (
-            tf.autograph.experimental.do_not_convert
-        )  # these functions have no Python loops to be turned into graphs
+        @tf.autograph.experimental.do_not_convert  # there are no Python loops in it to be turned into graphs
+        def crop(path, offset, length, index, epoch):
+            # Not a data set of its own: where a file cannot be opened, `ignore_errors` would try for ever.
+            record = _record(path, offset, length).take(1).get_single_element()
+            encoded = self._split.parse_image(record)
+            return _resize(_decode_box(encoded, box, index, epoch, shape[-1]), shape), index, True
 
-        @plain
-        def decode(path, offset, length, index, epoch):
-            @plain
-            def crop(record):
-                encoded = self._split.parse_image(record)
-                return _resize(_decode_box(encoded, box, index, epoch, shape[-1]), shape), index, True
-
-            # What fails to decode gives no element, and then the second part is the first that there is.
-            decoded = _record(path, offset, length).take(1).map(crop).ignore_errors()
-            return decoded.concatenate(tf.data.Dataset.from_tensors((black, index, False))).take(1)
+        @tf.autograph.experimental.do_not_convert
+        def decode(*place):
+            # What fails gives no element, and then the second part is the first that there is.
+            decoded = tf.data.Dataset.from_tensors(place).map(crop).ignore_errors()
+            return decoded.concatenate(tf.data.Dataset.from_tensors((black, place[3], False))).take(1)
 
         return decode
 
