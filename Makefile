@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
+# The tests of a file share what they compile.
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: install demo test test-fast bench-clustering lint format clean
+.PHONY: install demo test test-fast bench-clustering bench-training lint format clean
 
 install: $(VENV)/.installed
 
@@ -19,15 +21,19 @@ demo: install
 	$(BIN)/data-redundancy run --config=digits --workdir=$(DEMO) --config.dataset.data_dir=$(DEMO)/tfds
 
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # For example make bench-clustering ARGS='--workdir=runs/cifar10 --only=cifar,tree20k'
 bench-clustering: install
 	PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.clustering $(ARGS)
+
+# For example make bench-training ARGS='--only=input,keep10'; on a GPU, what is meant for one (see .[bench-gpu])
+bench-training: install
+	$(BIN)/python -m benchmarks.training $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -55,12 +55,14 @@ setup(
         "tpu": ["jax[tpu]"],
         "gcs": GCS,
         "bench": ["fastcluster>=1.3,<2"],
+        "bench-gpu": ["torch>=2.6", "torchvision>=0.21", "timm>=1.0.20"],
         "test": [
             *GCS,
             "gcp-storage-emulator>=2026.7",
             "hypothesis>=6",
             "kubeflow-trainer-api>=2.3,<3",  # the schema of JobSet
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff==0.17.6",
             "setuptools>=77",

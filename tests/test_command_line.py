@@ -149,7 +149,7 @@ def test_mistaken_flags(capfd, arguments, told):
         ("train.learning_rate=nan", "must be greater than 0"),
         ("train.learning_rate=inf", "must be greater than 0"),
         ("train.dtype=float16", "must be one of float32, bfloat16"),
-        ("model.name=resnet9", "must be one of resnet20, resnet32, "),
+        ("model.name=resnet9", "must be one of resnet8, resnet20, "),
         ("select.method=best", "must be one of agglomerative, random"),
         ("select.fraction=1.0", "must be at least 0 and less than 1"),
         ("select.fraction=-0.1", "must be at least 0 and less than 1"),

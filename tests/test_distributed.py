@@ -227,7 +227,7 @@ JOB = (*TINY, "--config.dataset.name=d.npz")
 @pytest.mark.parametrize("dying", [0, 1])
 def test_when_one_is_killed_the_other_ends_and_the_same_command_goes_on(digits_folder, dying):
     workdir = digits_folder / f"killed{dying}"
-    arguments = (*COMMAND, "train", *JOB, f"--workdir={workdir}", "--config.train.steps=300")
+    arguments = (*COMMAND, "train", *JOB, f"--workdir={workdir}", "--config.train.steps=40")
     processes = start_all(arguments, cwd=digits_folder)
     checkpoints = workdir / "trials" / "full" / "seed0" / "checkpoints"
     deadline = time.monotonic() + 150
@@ -244,11 +244,11 @@ def test_when_one_is_killed_the_other_ends_and_the_same_command_goes_on(digits_f
     assert ("data-redundancy: " if code == 75 else "another task died") in err
     if dying == 1:
         steps = [int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()]
-        assert max(steps) < 300
+        assert max(steps) < 40
         again = ends(start_all(arguments, cwd=digits_folder))
         assert [code for code, _, _ in again] == [0, 0], again
         assert "resumed at step" in again[0][2]
-        assert json.loads((checkpoints.parent / "result.json").read_text())["steps"] == 300
+        assert json.loads((checkpoints.parent / "result.json").read_text())["steps"] == 40
 
 
 @pytest.mark.slow

@@ -219,7 +219,9 @@ def test_a_corrupt_image_is_skipped_once_told(damaged, photos, caplog, monkeypat
     others = np.setdiff1d(index, [7, 11])
     assert np.array_equal(found[0].image[others], read(stream(photos.train), index)[others])
     for i in (7, 11):
-        assert caplog.text.count(f"the image of {split.tfds_ids[i]} (index {i}) cannot be decoded: skipped") == 1
+        message = f"train: the image of {split.tfds_ids[i]} (index {i}) cannot be decoded: skipped"
+        # Where other tests have silenced the logger, pytest may see a record twice.
+        assert len({id(record) for record in caplog.records if record.getMessage() == message}) == 1
 
 
 def test_a_file_that_is_gone_is_no_corrupt_image(tmp_path):
@@ -431,9 +433,7 @@ def test_two_processes_stream_as_one(data_dir, tmp_path, monkeypatch, capfd):
     done = run_here(capfd, *job, "--workdir=one")
     assert done.code == 0, done.err
     for split in ("train", "validation"):
-        ours, theirs = (
-            np.load(next(folder.glob(f"**/{split}.npz"))) for folder in (data_dir, pathlib.Path("catalog"))
-        )
+        ours, theirs = (np.load(next(folder.glob(f"**/{split}.npz"))) for folder in (data_dir, pathlib.Path("catalog")))
         assert ours.files == theirs.files
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours.files)
     one, other = (pathlib.Path(name) for name in ("one", "two"))

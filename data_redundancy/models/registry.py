@@ -34,8 +34,8 @@ _IMAGENET_MODELS = {
 
 
 def names() -> list[str]:
-    """All model names."""
-    return sorted(_CIFAR_MODELS | _IMAGENET_MODELS)
+    """All model names, those for small images first."""
+    return [*_CIFAR_MODELS, *_IMAGENET_MODELS]
 
 
 def create(

@@ -5,7 +5,8 @@ Reads:
   label_test, or a folder of class folders of image files (or of train/ and test/ folders of those).
 Writes:
   the TFDS data set dataset.name, version dataset.version (1.0.0 if not set), in dataset.data_dir (TFDS's own default
-  if not set). Without a test split in the source, a fixed share of every class becomes one.
+  if not set). Without a test split in the source, a fixed share of every class becomes one. Where images stream
+  (input.mode=stream), the list of all records in input.catalog_dir (beside the data if not set).
 Takes:
   dataset.name .version .data_dir .class_names, prepare.source .test_fraction .seed. Without prepare.source, or where
   dataset.name is an .npz, which is read as it is, it only checks that the data set can be read.

@@ -6,9 +6,9 @@ Writes:
   the selections it needs, and for each trial WORKDIR/trials/SELECTION/seedK/ as the stage train does. Finished trials
   are skipped, and one that was cut off goes on from its newest checkpoint.
 Takes:
-  sweep.fractions .methods .seeds, sweep.equal (compare at an equal number of steps, or of epochs), model.*, train.*.
-  Methods that draw at random draw anew for every seed. With --shard=i/n, every n-th trial from the i-th on: n jobs on
-  one workdir then share the sweep.
+  sweep.fractions .methods .seeds, sweep.equal (compare at an equal number of steps, or of epochs), model.*, train.*,
+  input.*. Methods that draw at random draw anew for every seed. With --shard=i/n, every n-th trial from the i-th on:
+  n jobs on one workdir then share the sweep.
 Example:
   data-redundancy sweep --config=digits --workdir=runs/digits --config.sweep.fractions="(0.1,0.3,0.5)"
 """

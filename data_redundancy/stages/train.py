@@ -3,10 +3,12 @@
 Reads:
   the data set (dataset.*).
 Writes:
-  WORKDIR/trials/full/seedK/ with checkpoints/ (Orbax), metrics.jsonl, TensorBoard events and, when finished,
-  result.json. A run that was cut off goes on from its newest checkpoint.
+  WORKDIR/trials/full/seedK/ with checkpoints/ (Orbax), metrics.jsonl, timing.jsonl, TensorBoard events, with
+  train.profile_steps a trace in profile/, and when finished result.json. A run that was cut off goes
+  on from its newest checkpoint.
 Takes:
-  model.*, train.* (train.seed is K), embed.batch_size for evaluation.
+  model.*, train.* (train.seed is K), input.* (whether images stay in the devices' memory or are streamed, and how they
+  are cropped then), embed.batch_size for evaluation.
 Example:
   data-redundancy train --config=digits --workdir=runs/digits
 """
