@@ -16,9 +16,6 @@ from training_runs import CutError, assert_same, cut_at, run_script
 from data_redundancy.errors import InputError
 from data_redundancy.training.checkpoint import Checkpoints
 
-# What TensorStore's threads cannot read or write they also raise where nobody hears it.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 without_tensorboard = pytest.fixture(autouse=True)(training_runs.without_tensorboard)
 cache = pytest.fixture(scope="module", autouse=True)(training_runs.shared_compilations)
 
