@@ -68,7 +68,7 @@ def read(directory: pathlib.Path, *, source: str, image_size: int, batch_size: i
         return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8), example["label"]
 
     batches = (
-        builder.as_dataset(split="train", decoders={"image": tfds.decode.SkipDecoding()}, shuffle_files=True)
+        builder.as_dataset(split="train", decoders={"image": tfds.decode.SkipDecoding()})
         .repeat()
         .shuffle(1024)
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE)

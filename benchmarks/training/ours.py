@@ -103,7 +103,9 @@ def embed(
         jax.jit(lambda key: network.init(key, np.zeros((1, image_size, image_size, 3)), train=False))(jax.random.key(0))
     )
     blocks = training.embed(network, variables, split, batch_size=batch_size, chunk_rows=batch_size)
-    return rounds.stream(blocks, batch_size=batch_size, count=num_images // batch_size, under_way=inference.IN_FLIGHT)
+    return rounds.stream(
+        blocks, batch_size=batch_size, count=num_images // batch_size - rounds.WARM, under_way=inference.IN_FLIGHT
+    )
 
 
 def read(

@@ -7,6 +7,8 @@ from typing import Any
 
 SECONDS = 10.0
 """Rounds go on for so long."""
+WARM = 5
+"""Batches of a stream that come before the timed ones, unless said otherwise."""
 
 Measured = dict[str, Any]
 """{"images" and "seconds" of what is timed, "first_seconds" of what came before, with compilation}."""
@@ -40,7 +42,7 @@ def difference(work: Callable[[int], int], *, short: int, long: int) -> Measured
     return {"images": after[0] - before[0], "seconds": after[1] - before[1], "first_seconds": first[1]}
 
 
-def stream(batches: Iterator[Any], *, batch_size: int, count: int, warm: int = 5, under_way: int = 0) -> Measured:
+def stream(batches: Iterator[Any], *, batch_size: int, count: int, warm: int = WARM, under_way: int = 0) -> Measured:
     """Takes `count` batches after some that compile, fill queues and read files.
 
     Args:

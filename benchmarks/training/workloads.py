@@ -100,7 +100,7 @@ def _train(name: str, work: dict[str, Any], *, num_images: int, num_steps: int, 
 
 
 def _embed(name: str, work: dict[str, Any], *, num_images: int) -> Workload:
-    options = {**work, "dtype": "float32", "batch_size": 512, "num_images": num_images}
+    options = {**work, "dtype": "float32", "batch_size": 256, "num_images": num_images}
     return Workload(
         name,
         f"embedding with {_described(options)}, {num_images:,} images",
