@@ -59,6 +59,7 @@ def read(directory: pathlib.Path, *, source: str, image_size: int, batch_size: i
             seed=random.make_seeds()[:, 0],
             area_range=(0.08, 1.0),
             aspect_ratio_range=(3 / 4, 4 / 3),
+            min_object_covered=0.0,
             max_attempts=10,
             use_image_if_no_bounding_boxes=True,
         )

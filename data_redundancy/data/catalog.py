@@ -27,8 +27,8 @@ from data_redundancy.data.tfds_source import (
 )
 from data_redundancy.errors import InputError
 
-FRAME_BYTES = 16
-"""What a TFRecord file adds to every record: its length and two checksums, 12 bytes before it and 4 after."""
+HEADER_BYTES, FRAME_BYTES = 12, 16
+"""What a TFRecord file adds to every record: its length and a checksum before it; with another one behind it."""
 _BATCH = 64
 _ARRAYS = ("offset", "length", "label", "digest", "file_name")
 
@@ -59,6 +59,10 @@ class Catalog:
     digest: np.ndarray
     file_name: np.ndarray
 
+    def checksum(self) -> int:
+        """A digest of all records and their places."""
+        return digest_of(b"".join(array.tobytes() for array in vars(self).values()))
+
     def rows(self, shards: Sequence[Shard]) -> tuple[np.ndarray, np.ndarray]:
         """Finds a part of the split.
 
@@ -74,6 +78,11 @@ class Catalog:
         rows = [np.arange(shard.length) + begins[file] + shard.start for file, shard in parts]
         files = [np.full(shard.length, file) for file, shard in parts]
         return np.concatenate(rows), np.concatenate(files)
+
+
+def digest_of(record: bytes) -> int:
+    """A digest of 64 bits: the first of BLAKE2b."""
+    return int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "little")
 
 
 def read_or_make(builder: Any, split: str, *, directory: epath.Path, image_key: str, label_key: str) -> Catalog:
@@ -97,9 +106,9 @@ def read_or_make(builder: Any, split: str, *, directory: epath.Path, image_key: 
     sizes = _sizes(paths)
     path = directory / f"{split}.npz"
     found = _read(path, [p.name for p in paths], sizes)
-    # Every process has looked before one writes.
-    parallel.barrier(f"looked for {path}")
-    if found is not None:
+    # Where processes do not share a disk, some may have none, or another one.
+    found_by_all = parallel.gather_rows(np.array([found.checksum() if found else 0], np.uint64))
+    if found and (found_by_all == found_by_all[0]).all():
         return found
     with metrics.progress(f"list {split}", total=len(paths), unit="files") as bar:
         parts = _scan_share(builder, paths, image_key, label_key, bar)
@@ -161,7 +170,7 @@ def _scan_share(builder: Any, paths: Sequence[epath.Path], image_key: str, label
     counts = parallel.gather_rows(np.array([len(part["label"]) for part in found], np.int64))
     dtypes = {"offset": np.int64, "length": np.int64, "label": np.int64, "digest": np.uint64}
     parts = {name: np.concatenate([np.empty(0, d), *(p[name] for p in found)]) for name, d in dtypes.items()}
-    names = np.array([name for part in found for name in part["file_name"]] or [b""][: len(found)], "S")
+    names = np.array([name for part in found for name in part["file_name"]], "S")
     widest = parallel.gather_rows(np.array([max(1, names.dtype.itemsize)])).max()
     parts["file_name"] = names.astype(f"S{widest}")
     return {"counts": counts, **{name: parallel.gather_rows(parts[name]) for name in _ARRAYS}}
@@ -190,7 +199,7 @@ def _scan(path: epath.Path, parse: Any) -> dict[str, Any]:
         examples = tf.data.TFRecordDataset(os.fspath(path)).map(parse).batch(_BATCH).prefetch(1)
         for records, label, name in examples.as_numpy_iterator():
             lengths += [len(record) for record in records]
-            digests += [int.from_bytes(hashlib.blake2b(r, digest_size=8).digest(), "little") for r in records]
+            digests += [digest_of(record) for record in records]
             labels += label.tolist()
             names += name.tolist()
     except tf.errors.OpError as error:

@@ -5,15 +5,19 @@ alone. So a keep list costs nothing, since what is pruned is never read; a run t
 uninterrupted one would have; and it does not matter how many processes share the work.
 """
 
+import collections
+import concurrent.futures
 import dataclasses
 import logging
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from etils import epath
 
-from data_redundancy.data.catalog import FRAME_BYTES
+from data_redundancy.data.catalog import HEADER_BYTES, digest_of
 from data_redundancy.data.dataset import StreamedSplit
 from data_redundancy.data.tfds_source import import_tfds, one_line
 from data_redundancy.errors import InputError
@@ -21,6 +25,10 @@ from data_redundancy.errors import InputError
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 """Of random crops (Szegedy et al. 2015)."""
 _ATTEMPTS = 10
+_READERS = 16
+"""Records read at the same time: a disk across the network takes long for each, and a processor hardly anything."""
+Rows = tuple[np.ndarray, np.ndarray]
+"""What is asked for: index [b] and epoch [b]."""
 
 log = logging.getLogger("data_redundancy")
 
@@ -67,11 +75,12 @@ class ImageStream:
         self._split, self._size = split, image_size
         self._threads = threads or len(os.sched_getaffinity(0))
         self._on_corrupt, self._prefetch = on_corrupt, prefetch
-        self._told: set[int] = set()
+        self._corrupt: set[int] = set()
+        self._readers = concurrent.futures.ThreadPoolExecutor(_READERS, thread_name_prefix="read")
 
     def train(
         self,
-        rows: Iterable[tuple[np.ndarray, np.ndarray]],
+        rows: Iterable[Rows],
         *,
         seed: int,
         crop: str,
@@ -83,9 +92,10 @@ class ImageStream:
         Args:
             rows: index [b] and epoch [b] of every batch; taken a few batches ahead.
             seed: of the run.
-            crop: "random": of `min_area` to 1 of the image's area and an aspect ratio of 3/4 to 4/3, both uniform
-                (Szegedy et al. 2015, "Going Deeper with Convolutions"); the whole image where 10 attempts find none.
-                "center": as for inference.
+            crop: "random": an aspect ratio of 3/4 to 4/3, uniform, and of the heights that give `min_area` to 1 of the
+                image's area with it any one, as TensorFlow draws them (after Szegedy et al. 2015, "Going Deeper with
+                Convolutions", who draw the area); the whole image where 10 attempts find none. "center": as for
+                inference.
             min_area: least share of the image that a random crop takes.
             central_fraction: see `inference`.
 
@@ -93,7 +103,8 @@ class ImageStream:
             A batch for every entry of `rows`.
 
         Raises:
-            InputError: at a file that cannot be read, or an image that cannot be decoded, unless these are skipped.
+            InputError: at a file that cannot be read, a record that is not the one listed, or an image that cannot be
+                decoded, unless these are skipped.
         """
         box = _random_box(seed, min_area) if crop == "random" else _central_box(central_fraction)
         return self._read(rows, box)
@@ -114,28 +125,10 @@ class ImageStream:
         rows = ((index, np.zeros_like(index)) for index in indices)
         return self._read(rows, _central_box(central_fraction))
 
-    def _read(self, rows: Iterable[tuple[np.ndarray, np.ndarray]], box: Any) -> Iterator[Batch]:
+    def _read(self, rows: Iterable[Rows], box: Any) -> Iterator[Batch]:
         tf, _ = import_tfds()
-        rows = iter(rows)
-        first = next(rows, None)
-        if first is None:
-            return
-        batch_size, failed = len(first[0]), []
-        places = tf.data.Dataset.from_generator(
-            lambda: self._places(first, rows, failed),
-            output_signature=(
-                tf.TensorSpec([batch_size], tf.string),
-                *(tf.TensorSpec([batch_size], tf.int64) for _ in range(4)),
-            ),
-        ).unbatch()
-        images = places.interleave(
-            self._decoder(box),
-            cycle_length=self._threads,
-            num_parallel_calls=self._threads,
-            deterministic=True,
-        )
-        images = images.batch(batch_size).prefetch(self._prefetch).with_options(self._options())
-        batches = iter(images)
+        asked, failed = _Asked(rows), []
+        batches = iter(self._pipeline(asked, failed, box))
         while True:
             try:
                 image, index, valid = (array.numpy() for array in next(batches))
@@ -144,41 +137,73 @@ class ImageStream:
             except tf.errors.OpError as error:
                 if failed:
                     raise failed[0] from error
-                raise InputError(f"data_dir: {self._split.name} cannot be read ({one_line(error)})") from error
-            self._check_valid(index, valid)
+                self._find_corrupt(asked.oldest(), box, error)
+                # What is corrupt is known now, and another one goes on without it.
+                batches = iter(self._pipeline(asked, failed, box))
+                continue
+            asked.answered()
             yield Batch(image=image, label=self._split.labels[index], index=index.astype(np.int32), valid=valid)
 
-    def _places(self, first: Any, rows: Iterator[Any], failed: list[Exception]) -> Iterator[tuple[np.ndarray, ...]]:
-        """Where the records of every batch lie; runs in a thread of TensorFlow's, which hides what is raised."""
-        records = self._split.records
+    def _pipeline(self, asked: "_Asked", failed: list[Exception], box: Any) -> Any:
+        """The data set of batches of image, index and valid, from what is asked for on.
+
+        Nothing is caught in it, as that takes a data set for every image, and a quarter of the time.
+        """
+        tf, _ = import_tfds()
+        records = tf.data.Dataset.from_generator(
+            lambda: self._records(asked, failed),
+            output_signature=(
+                tf.TensorSpec([asked.batch_size], tf.string),
+                *(tf.TensorSpec([asked.batch_size], tf.int64) for _ in range(2)),
+            ),
+        )
+        images = records.unbatch().map(self._decoder(box), num_parallel_calls=self._threads, deterministic=True)
+        return images.batch(asked.batch_size).prefetch(self._prefetch).with_options(self._options())
+
+    def _records(self, asked: "_Asked", failed: list[Exception]) -> Iterator[tuple[np.ndarray, ...]]:
+        """The records of every batch; runs in a thread of TensorFlow's, which hides what is raised."""
         try:
-            while first is not None:
-                index, epoch = first
-                path = records.paths[records.file[index]]
-                yield path, records.offset[index], records.length[index], index.astype(np.int64), epoch.astype(np.int64)
-                first = next(rows, None)
+            for index, epoch in asked.ahead():
+                records = np.array(list(self._readers.map(self._record, index.tolist())), object)
+                yield records, index.astype(np.int64), epoch.astype(np.int64)
         except Exception as error:
             failed.append(error)
             raise
 
+    def _record(self, index: int) -> bytes:
+        """The bytes of one example; none of one that is known to be corrupt."""
+        if index in self._corrupt:
+            return b""
+        records = self._split.records
+        path = records.paths[records.file[index]].decode()
+        try:
+            with epath.Path(path).open("rb") as file:
+                file.seek(records.offset[index] + HEADER_BYTES)
+                record = file.read(records.length[index])
+        except FileNotFoundError:
+            raise InputError(f"data_dir: {path} is not there any more") from None
+        except OSError as error:
+            raise InputError(f"data_dir: {path} cannot be read ({error.strerror or one_line(error)})") from error
+        if digest_of(record) != records.digest[index]:
+            raise InputError(
+                f"data_dir: {path} has changed or is damaged: the record of {self._split.tfds_id(index)} (index "
+                f"{index}) is not the one listed in the catalogue; remove the catalogue, or mend the file"
+            )
+        return record
+
     def _decoder(self, box: Any) -> Any:
-        """The traceable function from a record's place to a data set of one element: image, index, valid."""
+        """The traceable function from record, index and epoch to image, index and valid."""
         tf, _ = import_tfds()
         shape = (self._size, self._size, self._split.num_channels)
-        black = tf.zeros(shape, tf.uint8)
 
         @tf.autograph.experimental.do_not_convert  # there are no Python loops in it to be turned into graphs
-        def crop(path, offset, length, index, epoch):
-            # Not a data set of its own: where a file cannot be opened, `ignore_errors` would try for ever.
-            record = _record(path, offset, length).take(1).get_single_element()
-            encoded = self._split.parse_image(record)
-            return _resize(_decode_box(encoded, box, index, epoch, shape[-1]), shape), index, True
+        def decode(record, index, epoch):
+            def image():
+                encoded = self._split.parse_image(record)
+                return _resize(_decode_box(encoded, box, index, epoch, shape[-1]), shape)
 
-        @tf.autograph.experimental.do_not_convert
-        def decode(*place):
-            # What fails gives no element, and then the second part is the first that there is.
-            decoded = tf.data.Dataset.from_tensors(place).map(crop).ignore_errors()
-            return decoded.concatenate(tf.data.Dataset.from_tensors((black, place[3], False))).take(1)
+            valid = tf.strings.length(record) > 0
+            return tf.cond(valid, image, lambda: tf.zeros(shape, tf.uint8)), index, valid
 
         return decode
 
@@ -190,29 +215,66 @@ class ImageStream:
         options.autotune.enabled = False
         return options
 
-    def _check_valid(self, index: np.ndarray, valid: np.ndarray) -> None:
-        for i in index[~valid].tolist():
-            name, records = self._split.tfds_id(i), self._split.records
-            path = records.paths[records.file[i]].decode()
-            if not os.path.exists(path) and "://" not in path:
-                raise InputError(f"data_dir: {path} is not there any more")
-            if self._on_corrupt == "stop":
-                raise InputError(
-                    f"{self._split.name}: the image of {name} (index {i}) cannot be decoded; mend it, or give "
-                    "--config.input.corrupt=skip"
+    def _find_corrupt(self, rows: Rows, box: Any, error: Exception) -> None:
+        """Tells which images of a batch cannot be decoded, and stops or remembers them, as `on_corrupt` says."""
+        tf, _ = import_tfds()
+        decode, found = tf.function(self._decoder(box)), []
+        for index, epoch in zip(*rows, strict=True):
+            try:
+                decode(
+                    tf.constant(self._record(int(index))), tf.constant(index, tf.int64), tf.constant(epoch, tf.int64)
                 )
-            if i not in self._told:
-                self._told.add(i)
-                log.warning("%s: the image of %s (index %d) cannot be decoded: skipped", self._split.name, name, i)
+            except tf.errors.OpError:
+                found.append(int(index))
+        if not found:
+            raise InputError(f"data_dir: {self._split.name} cannot be read ({one_line(error)})") from error
+        name = f"{self._split.name}: the image of %s (index %d) cannot be decoded"
+        if self._on_corrupt == "stop":
+            told = name % (self._split.tfds_id(found[0]), found[0])
+            raise InputError(f"{told}; mend it, or give --config.input.corrupt=skip")
+        for index in sorted(set(found)):
+            log.warning("%s: skipped", name % (self._split.tfds_id(index), index))
+        self._corrupt.update(found)
 
 
-def _record(path: Any, offset: Any, length: Any) -> Any:
-    """A data set of the record that begins at a byte of a TFRecord file, and those after it."""
-    tf, _ = import_tfds()
-    variant = tf.raw_ops.TFRecordDatasetV2(
-        filenames=path[None], compression_type="", buffer_size=length + FRAME_BYTES, byte_offsets=offset[None]
-    )
-    return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+class _Asked:
+    """Batches that are asked for, each kept until its images are there: a pipeline may fail, and another go on."""
+
+    def __init__(self, rows: Iterable[Rows]):
+        self._rows = iter(rows)
+        self._open: collections.deque[Rows] = collections.deque()
+        self._lock = threading.Lock()
+        self._pipelines = 0
+        first = self._take()
+        self.batch_size = 1 if first is None else len(first[0])
+
+    def oldest(self) -> Rows:
+        """The batch whose images come next."""
+        return self._open[0]
+
+    def answered(self) -> None:
+        """The images of the oldest one are there."""
+        with self._lock:
+            self._open.popleft()
+
+    def ahead(self) -> Iterator[Rows]:
+        """What is open, and then what comes; ends when another pipeline calls this."""
+        with self._lock:
+            self._pipelines += 1
+            pipeline, still_open = self._pipelines, list(self._open)
+        yield from still_open
+        while True:
+            with self._lock:
+                rows = self._take() if pipeline == self._pipelines else None
+            if rows is None:
+                return
+            yield rows
+
+    def _take(self) -> Rows | None:
+        rows = next(self._rows, None)
+        if rows is not None:
+            self._open.append(rows)
+        return rows
 
 
 def _random_box(seed: int, min_area: float) -> Any:
@@ -227,6 +289,8 @@ def _random_box(seed: int, min_area: float) -> Any:
             seed=key,
             area_range=(min_area, 1.0),
             aspect_ratio_range=ASPECT_RATIOS,
+            # By default no crop of less than a tenth of the image is taken, whatever `area_range` says.
+            min_object_covered=0.0,
             max_attempts=_ATTEMPTS,
             use_image_if_no_bounding_boxes=True,
         )
