@@ -19,6 +19,9 @@
 #   --service-account=NAME  whose rights the pods have, to write to gs:// (default)
 #   --namespace=NAME        where the job runs (kubectl's own)
 #
+# The pods get --start_timeout_s=3600 unless STAGE ARGS has one: the first waits for the last, for which a node may have
+# to be made, and the exit code 2 of one that waited in vain would end the job for good.
+#
 # The image must have the program installed. The environment variable DATA_REDUNDANCY names it, for example
 # DATA_REDUNDANCY="python -m data_redundancy.main"; by default data-redundancy.
 
@@ -99,6 +102,13 @@ json_list() { # all arguments; Kubernetes would expand $(NAME) in them
   printf ']'
 }
 
+# STAGE ARGS, with time for all nodes to be there.
+arguments=("$stage" --start_timeout_s=3600 "${@:2}")
+for word in "${@:2}"; do
+  # The user's own goes before.
+  [[ ! $word =~ ^--?start_timeout_s(=|$) ]] || arguments=("$@")
+done
+
 read -ra program <<<"${DATA_REDUNDANCY:-data-redundancy}"
 annotations='{}'
 if [[ -n $tpu ]]; then
@@ -160,7 +170,7 @@ all_manifests() {
 }
 
 kubectl+=(-f -)
-filled=$(all_manifests "$@")
+filled=$(all_manifests "${arguments[@]}")
 if ((dry_run)); then
   printf '%q ' "${kubectl[@]}"
   printf '<<%s\n%s\n%s\n' "'END'" "$filled" END

@@ -346,6 +346,8 @@ def test_slurm_dry_run_prints_the_commands():
     done = launch("slurm.sbatch", "--dry-run", "train", *HARD, SLURM_JOB_ID="7", SLURM_CPUS_PER_TASK="8")
     assert dry_words(done) == [
         [*shlex.split(f"srun --kill-on-bad-exit=1 --cpus-per-task=8 bash -c {TASK} task data-redundancy train"), *HARD],
+        "# on SIGTERM:",
+        ["scancel", "--signal=TERM", "7"],
         "# after SIGTERM, and on exit codes 75 and 134:",
         ["scontrol", "requeue", "7"],
     ]
@@ -355,6 +357,14 @@ def test_slurm_array_gives_every_task_its_shard():
     for task in (1, 2, 3, 4):
         done = launch("slurm.sbatch", "--dry-run", "sweep", "--config=x", **ARRAY, SLURM_ARRAY_TASK_ID=str(task))
         assert dry_words(done)[0][-3:] == ["sweep", "--config=x", f"--shard={task - 1}/4"]
+
+
+def test_slurm_array_stops_and_queues_again_one_task_only():
+    # The job number of one of its tasks is that of the whole array, for scancel and scontrol too.
+    numbers = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "4"}
+    words = dry_words(launch("slurm.sbatch", "--dry-run", "sweep", **ARRAY, **numbers))
+    assert words[2] == ["scancel", "--signal=TERM", "7_4"]
+    assert words[4] == ["scontrol", "requeue", "7_4"]
 
 
 @pytest.mark.parametrize(
@@ -408,19 +418,50 @@ def test_slurm_does_not_queue_again_for_ever(fake):
     assert "after 5 restarts (MAX_RESTARTS)" in done.err
 
 
+# Runs one task, in a process group of its own; told to stop, it kills it at once, as the real one does.
+SRUN = r"""
+shift
+set -m
+trap 'echo "srun: forcing job termination" >&2; kill -s KILL -- "-$task"; exit 137' TERM
+"$@" &
+task=$!
+echo "$task" >task
+wait "$task"
+"""
+SAVES = "trap 'echo saved; exit {code}' TERM; touch ready0; while :; do command -p sleep 0.1; done"
+
+
 @pytest.mark.parametrize(("code", "requeued"), [(137, True), (75, True), (2, False), (0, False)])
 def test_slurm_passes_sigterm_on_and_queues_again(fake, code, requeued):
     # 137: srun may kill tasks after others have ended.
-    fake("srun", f"trap 'echo told; sleep 0.3; exit {code}' TERM; touch ready0; while :; do sleep 0.1; done")
+    fake("srun", SRUN)
+    fake("scancel", '[[ $* == "--signal=TERM 7" ]] && kill -s TERM -- "-$(cat task)"')
     fake("scontrol")
-    process = start("slurm.sbatch", "train", SLURM_JOB_ID="7")
+    fake("sleep")
+    fake("program", SAVES.format(code=code))
+    process = start("slurm.sbatch", "train", SLURM_JOB_ID="7", DATA_REDUNDANCY="program")
     wait_until_ready(1)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=10)
     assert process.returncode == code
-    assert out == "told\n"
+    assert out == "saved\n"
+    assert "forcing job termination" not in err
     assert ("queued again" in err) == requeued
+    assert ["scancel", "--signal=TERM", "7"] in fake.calls()
     assert (fake.calls()[-1] == ["scontrol", "requeue", "7"]) == requeued
+
+
+def test_slurm_says_when_the_processes_cannot_be_told(fake):
+    fake("srun", "touch ready0; while [[ ! -e end ]]; do sleep 0.1; done; exit 75")
+    fake("scancel", "touch end; exit 1")
+    fake("scontrol")
+    process = start("slurm.sbatch", "train", SLURM_JOB_ID="7")
+    wait_until_ready(1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 75
+    assert "scancel failed: the processes do not know that they are to stop" in err
+    assert fake.calls()[-1] == ["scontrol", "requeue", "7"]
 
 
 def test_slurm_tasks_get_the_arguments_and_wait_a_little_when_they_fail(fake):
@@ -436,6 +477,7 @@ def test_slurm_tasks_get_the_arguments_and_wait_a_little_when_they_fail(fake):
 # --- gke_jobset.sh ---
 
 TPU = ("--tpu=tpu-v5-lite-podslice:4x4", "train-1", "registry/image:tag", "4", "--", "train")
+PATIENCE = "--start_timeout_s=3600"
 JOBSET = """
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet
@@ -471,7 +513,7 @@ spec:
             - name: main
               image: registry/image:tag
               command: [data-redundancy]
-              args: [train, "--config=x"]
+              args: [train, "--start_timeout_s=3600", "--config=x"]
               env:
               - {name: JAX_COORDINATOR_ADDRESS, value: "train-1-worker-0-0.train-1:8476"}
               - {name: JAX_NUM_PROCESSES, value: "4"}
@@ -534,7 +576,23 @@ def test_gke_takes_arguments_through_unharmed():
     # Kubernetes makes one $ of two; a single one could begin the name of a variable.
     texts = pod["containers"][0]["args"]
     assert all(len(dollars) % 2 == 0 for text in texts for dollars in re.findall(r"\$+", text))
-    assert [text.replace("$$", "$") for text in texts] == ["train", *hard]
+    assert [text.replace("$$", "$") for text in texts] == ["train", PATIENCE, *hard]
+
+
+@pytest.mark.parametrize("own", [["--start_timeout_s=60"], ["--start_timeout_s", "60"], ["-start_timeout_s=60"]])
+def test_gke_leaves_the_user_s_own_patience(own):
+    [manifest] = manifests(launch("gke_jobset.sh", "--dry-run", *TPU, "--config=x", *own))
+    assert manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["args"] == [
+        *("train", "--config=x", *own)
+    ]
+
+
+def test_gke_takes_no_other_argument_for_it():
+    other = ("--name=a --start_timeout_s=60", "--start_timeout_s_x=1")
+    [manifest] = manifests(launch("gke_jobset.sh", "--dry-run", *TPU, *other))
+    assert manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["args"] == [
+        *("train", PATIENCE, *other)
+    ]
 
 
 def test_gke_makes_a_job_of_every_shard():
@@ -544,7 +602,7 @@ def test_gke_makes_a_job_of_every_shard():
     for i, job in enumerate(jobs):
         check_jobset(job)
         container = job["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]
-        assert container["args"] == ["sweep", "--config=x", f"--shard={i}/3"]
+        assert container["args"] == ["sweep", PATIENCE, "--config=x", f"--shard={i}/3"]
         assert container["env"][0]["value"] == f"train-1-{i}-worker-0-0.train-1-{i}:8476"
 
 
@@ -877,6 +935,40 @@ def test_fetch_takes_what_there_is_and_says_what_failed(pod):
     pathlib.Path("refuse_copy").touch()
     done, said = pod("fetch")
     assert (done.code, said) == (1, ["fetch"] * 3)
+
+
+def test_the_readme_s_sweep_on_three_pods_works_as_printed(fake):
+    text = (LAUNCH.parent / "README.md").read_text()
+    [recipe] = [block for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S) if block.startswith("POD=(")]
+    fake("gcloud", '[[ $* != *"queued-resources describe"* ]] || echo ACTIVE')
+    fake("git")
+    script = "set -eu; PROJECT=p ZONE=z\n" + recipe.replace("launch/tpu_pod.sh", f"bash {LAUNCH}/tpu_pod.sh")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in fake.calls() if call[0] == "gcloud"]
+
+    def of(pod: str, *verb: str) -> list[list[str]]:
+        return [call for call in calls if pod in call and call[3 : 3 + len(verb)] == list(verb)]
+
+    attached = []
+    for pod in ("pod1", "pod2", "pod3"):
+        [create] = of(pod, "queued-resources", "create")
+        [disk] = [word.rpartition("/")[2] for word in create if word.startswith("--data-disk=")]
+        attached.append(disk)
+        assert of(f"{pod}:", "tpu-vm", "scp")
+        assert len(of(pod, "queued-resources", "delete")) == 1
+    assert attached == ["imagenet", "imagenet", "imagenet-copy"]
+    # Installing, setting up, and the stages.
+    commands = [[call[-1] for call in of(pod, "tpu-vm", "ssh")] for pod in ("pod1", "pod2", "pod3")]
+    assert [len(texts) for texts in commands] == [2 + 6, 2 + 1, 2 + 1]
+    assert all(texts[1].startswith("--command=sudo mkdir -p /mnt/data; mountpoint") for texts in commands)
+    ran = [re.search(r"bin/data-redundancy (\w+) .*?(?:--shard=(\S+);|;)", text).groups()
+           for texts in commands for text in texts[2:]]  # fmt: skip
+    assert ran == [
+        *[(stage, None) for stage in ("train", "embed", "cluster", "select")],
+        *[("sweep", "0/3"), ("report", None), ("sweep", "1/3"), ("sweep", "2/3")],
+    ]
+    assert [call[-1] for call in calls if call[1] == "storage"][-1] == "runs/pod1"
 
 
 @pytest.fixture
