@@ -7,6 +7,8 @@ in order over all devices of all processes, so that results do not depend on how
 import collections
 import functools
 import os
+import re
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -114,19 +116,29 @@ def process_count() -> int:
 
 @functools.cache
 def job_name() -> str:
-    """A name that all processes of this job have, and those of no other: the host and number of its main one."""
-    name = f"{_host()}-{os.getpid()}"
-    return gather_rows(np.array([name.encode()], "S64"))[0].decode()
+    """A name that all processes of this job have, and those of no other.
+
+    It is the host and number of its main process, by which `may_be_running` goes, and something drawn by chance: in
+    containers the number is usually 1, and hosts may have one name.
+    """
+    name = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return gather_rows(np.array([name.encode()], "S96"))[0].decode()
 
 
 def may_be_running(job: str) -> bool:
-    """Whether another job of this name may still be there; of those on other hosts nothing is known."""
-    host, _, number = job.rpartition("-")
-    return job != job_name() and (host != _host() or not number.isdecimal() or psutil.pid_exists(int(number)))
+    """Whether another job of this name may still be there; of those on other hosts nothing is known.
+
+    On the main process only, whose number this job's name has.
+    """
+    parts = re.fullmatch(r"(.+)-(\d+)-[0-9a-f]+", job)
+    if parts is None or parts[1] != _host():
+        return True
+    # Another job that had this process's number has ended: so a restarted container removes what it left.
+    return int(parts[2]) != os.getpid() and psutil.pid_exists(int(parts[2]))
 
 
 def _host() -> str:
-    return socket.gethostname()[:40]
+    return socket.gethostname()[:64]  # as long as Linux lets it be: names that begin alike are told apart at the end
 
 
 def is_main_process() -> bool:
@@ -170,6 +182,24 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
     gathered = multihost_utils.process_allgather(np.ascontiguousarray(padded).view(np.uint8).reshape(-1))
     parts = np.asarray(gathered).reshape(len(counts), -1).view(rows.dtype).reshape(len(counts), *padded.shape)
     return np.concatenate([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def from_main(tree: Any) -> Any:
+    """The arrays of the main process, for every process, to the last bit.
+
+    Args:
+        tree: of host arrays; on other processes only their shapes and dtypes matter.
+    """
+    if jax.process_count() == 1:
+        return tree
+    # As bytes, for what is sent is a sum with the others' zeros, by which -0.0 would become 0.0.
+    sent = multihost_utils.broadcast_one_to_all(jax.tree.map(lambda x: np.frombuffer(x.tobytes(), np.uint8), tree))
+    return jax.tree.map(lambda x, b: np.asarray(b).view(x.dtype).reshape(x.shape), tree, sent)
+
+
+def text_from_main(text: str) -> str:
+    """The text of the main process, for every process."""
+    return gather_rows(np.frombuffer(text.encode() if is_main_process() else b"", np.uint8)).tobytes().decode()
 
 
 def _local_sharding(spec: PartitionSpec) -> NamedSharding:

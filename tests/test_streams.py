@@ -189,6 +189,10 @@ def test_random_crops_are_of_the_shape_that_is_asked_for(tmp_path):
     assert aspect.max() < 1.42
     assert area.std() > 0.1
     assert found[:, 0, :, 0].mean(1).std() > 10, "not all in one place"
+    small = read(stream(split, size=64), np.arange(200), min_area=0.01).astype(float)
+    height = (small[:, -1, :, 0].mean(1) - small[:, 0, :, 0].mean(1)) * 64 / 63
+    width = (small[:, :, -1, 1].mean(1) - small[:, :, 0, 1].mean(1)) * 64 / 63
+    assert 0.005 < (height * width / (250 * 200)).min() < 0.05
 
 
 # Images that cannot be decoded
@@ -245,6 +249,27 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     )
     with pytest.raises(InputError, match=message):
         read(stream(split, on_corrupt="skip"), np.arange(10))
+
+
+def test_a_data_set_that_is_not_the_one_listed(tmp_path):
+    """Files of the same names and sizes with other labels, beside a catalogue of the old ones."""
+    catalog, splits = tmp_path / "catalog", []
+    for version in ("one", "other"):
+        swapped = dict(enumerate(reversed([imagenet_like.jpeg(image) for image in imagenet_like.images()[0][:4]])))
+        imagenet_like.write(tmp_path / version, replace=swapped if version == "other" else None)
+        splits.append(
+            data.load(
+                imagenet_like.NAME,
+                data_dir=tmp_path / version,
+                test_split="validation",
+                stream=True,
+                catalog_dir=catalog,
+            ).train
+        )
+    assert splits[0].digest == splits[1].digest, "the catalogue does not know"
+    read(stream(splits[0]), np.arange(10))
+    with pytest.raises(InputError, match=r"is not the one listed in the catalogue; remove the catalogue, or mend"):
+        read(stream(splits[1]), np.arange(10))
 
 
 def test_an_error_in_what_is_asked_for_comes_through(photos):

@@ -25,7 +25,7 @@ from data_redundancy.errors import InputError
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 """Of random crops (Szegedy et al. 2015)."""
 _ATTEMPTS = 10
-_READERS = 16
+_READERS = 8
 """Records read at the same time: a disk across the network takes long for each, and a processor hardly anything."""
 Rows = tuple[np.ndarray, np.ndarray]
 """What is asked for: index [b] and epoch [b]."""
@@ -157,18 +157,22 @@ class ImageStream:
                 *(tf.TensorSpec([asked.batch_size], tf.int64) for _ in range(2)),
             ),
         )
-        images = records.unbatch().map(self._decoder(box), num_parallel_calls=self._threads, deterministic=True)
+        images = records.unbatch().map(self._decoder(box), num_parallel_calls=self._threads + 1, deterministic=True)
         return images.batch(asked.batch_size).prefetch(self._prefetch).with_options(self._options())
 
     def _records(self, asked: "_Asked", failed: list[Exception]) -> Iterator[tuple[np.ndarray, ...]]:
         """The records of every batch; runs in a thread of TensorFlow's, which hides what is raised."""
         try:
             for index, epoch in asked.ahead():
-                records = np.array(list(self._readers.map(self._record, index.tolist())), object)
+                parts = self._readers.map(self._read_records, np.array_split(index, _READERS))
+                records = np.array([record for part in parts for record in part], object)
                 yield records, index.astype(np.int64), epoch.astype(np.int64)
         except Exception as error:
             failed.append(error)
             raise
+
+    def _read_records(self, indices: np.ndarray) -> list[bytes]:
+        return [self._record(index) for index in indices.tolist()]
 
     def _record(self, index: int) -> bytes:
         """The bytes of one example; none of one that is known to be corrupt."""
@@ -177,7 +181,7 @@ class ImageStream:
         records = self._split.records
         path = records.paths[records.file[index]].decode()
         try:
-            with epath.Path(path).open("rb") as file:
+            with epath.Path(path).open("rb") if "://" in path else open(path, "rb", buffering=0) as file:
                 file.seek(records.offset[index] + HEADER_BYTES)
                 record = file.read(records.length[index])
         except FileNotFoundError:
@@ -210,7 +214,7 @@ class ImageStream:
     def _options(self) -> Any:
         tf, _ = import_tfds()
         options = tf.data.Options()
-        options.threading.private_threadpool_size = self._threads
+        options.threading.private_threadpool_size = self._threads + 2  # those that make batches of images wait as well
         options.threading.max_intra_op_parallelism = 1
         options.autotune.enabled = False
         return options

@@ -10,6 +10,7 @@ from typing import Any
 
 import flax
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_redundancy import parallel
@@ -141,8 +142,12 @@ class Streamed:
 
     @staticmethod
     def load(data: Normalisation, batch: dict[str, jax.Array]) -> Examples:
-        """Normalises the images that are part of the batch; for use inside compiled functions."""
+        """Normalises the images that are part of the batch; for use inside compiled functions.
+
+        One that could not be decoded becomes the mean of all, so as to weigh little in BatchNorm's statistics.
+        """
         images = normalise(batch["image"], data.mean, data.std)
+        images = jnp.where(batch["valid"][:, None, None, None], images, 0)
         return Examples(images, batch["label"], batch["valid"].astype(images.dtype))
 
     def train_batches(self, calls: Iterable[Steps], *, seed: int) -> Iterator[dict[str, jax.Array]]:

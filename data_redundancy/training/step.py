@@ -48,7 +48,7 @@ def make_train_steps(
         ...] of the batches, with "index", "epoch" and what `load` needs; learning_rate is [steps]; stop [devices]
         int32 is passed through. It gives the new state (the old one is donated) and sums over the examples of all
         steps and devices: "loss", "accuracy" (the correct ones) and "count"; and the sum of stop. Examples of weight 0
-        count in none of these and give no gradient; BatchNorm sees their images, which are black.
+        count in none of these and give no gradient; BatchNorm sees their images.
     """
 
     def loss_fn(params, batch_stats, images, labels, weight):

@@ -218,7 +218,7 @@ class _ToldToStop:
     """Whether any process has been told to stop: all learn it at the same step, through the sum of their flags.
 
     So as not to wait for the devices, an accelerator's flags are looked at a few calls late. That also keeps the host
-    from running ahead, with a batch in the devices' memory for every call.
+    from running ahead, with a batch in the devices' memory for every call. A process that is alone knows at once.
     """
 
     def __init__(self):
@@ -232,7 +232,8 @@ class _ToldToStop:
     def by_anyone(self, stops: jax.Array) -> bool:
         """Takes the sum that a call gives; tells of one that is ready."""
         self._under_way.append(stops)
-        return len(self._under_way) > self._late and bool(self._under_way.popleft() > 0)
+        told = len(self._under_way) > self._late and bool(self._under_way.popleft() > 0)
+        return told or (jax.process_count() == 1 and stopping.requested())
 
 
 def default_steps_per_call(*, streams: bool) -> int:
