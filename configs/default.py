@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.input.crop = "random"  # stream: training crops, random (Inception's) or center (as for evaluation)
     config.input.min_area = 0.08  # stream: least share of the image that a random crop takes
     config.input.central_fraction = 0.875  # stream: side of central crops, as a share of the shorter side
-    config.input.corrupt = "stop"  # stream: at an image that cannot be decoded, stop or skip (it gets no weight)
+    config.input.corrupt = "stop"  # stream: at an image that cannot be decoded, stop or skip (black, of no weight)
     config.input.threads = config_dict.placeholder(int)  # stream: that decode; None: one for every core
     config.input.prefetch = 2  # stream: batches decoded ahead, and as many put on the devices ahead
     config.input.catalog_dir = config_dict.placeholder(str)  # stream: where records are listed; None: with the data

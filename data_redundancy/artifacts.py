@@ -112,6 +112,8 @@ def write_selection(
 ) -> None:
     """Writes keep.npy, examples.parquet (one row per example, in canonical order) and manifest.json.
 
+    Unless the same selection is there: other jobs may make it at the same time, and read it as soon as one is done.
+
     Args:
         directory: becomes the selection.
         selection: a `data_redundancy.Selection` of N examples.
@@ -120,6 +122,9 @@ def write_selection(
         tfds_ids: [N] str, or None where the source has no ids.
         file_names: [N] str, or None where the source has none.
         fingerprint: what the selection was made from.
+
+    Raises:
+        InputError: if there is one that was made from something else.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -143,12 +148,10 @@ def write_selection(
         num_examples=selection.num_examples,
         num_kept=len(selection.keep),
     )
-    with workdir.atomic_directory(directory) as partial:
+    with workdir.shared_directory(directory, fingerprint) as partial:
         if parallel.is_main_process():
-            with workdir.file_within(partial / "keep.npy") as file:
-                np.save(file, selection.keep)
-            with workdir.file_within(partial / "examples.parquet") as file:
-                pq.write_table(pa.table(columns), file)
+            np.save(partial / "keep.npy", selection.keep)
+            pq.write_table(pa.table(columns), partial / "examples.parquet")
             workdir.write_json(partial / MANIFEST, about)
 
 
@@ -181,4 +184,6 @@ def _open_array(path: epath.Path):
     try:
         return ts.open({"driver": "zarr3", "kvstore": storage.kvstore(path), "open": True}).result()
     except ValueError as error:
+        if storage.is_remote(path) and storage.passes(error):
+            raise
         raise InputError(f"{path}: not a Zarr array ({str(error).splitlines()[0]})") from None

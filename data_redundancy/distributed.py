@@ -13,11 +13,12 @@ import json
 import logging
 import os
 import re
+import selectors
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -27,6 +28,8 @@ SILENCE_S = 30.0
 """A process that has not been heard of for so long is taken for dead."""
 _BEAT_S = 0.5
 _FAREWELLS = 10
+_GREETING = ("process_id", "num_processes")
+_GREETING_BYTES = 1000
 _PREFIX = "data_redundancy/"
 _LOST = re.compile(r"gloo|nccl|closed by peer|connection reset|socket closed|unavailable", re.IGNORECASE)
 
@@ -194,7 +197,7 @@ def _meet(processes: Processes) -> None:
     """Waits until all processes have come to the coordinator's address, and said that they were told the same."""
     host, port = _address(processes.coordinator, "--coordinator")
     deadline = time.monotonic() + processes.start_timeout_s
-    me = {"process_id": processes.process_id, "num_processes": processes.num_processes}
+    me = {name: getattr(processes, name) for name in _GREETING}
     if processes.process_id == 0:
         fault = _host_meeting(processes, port, deadline)
     else:
@@ -207,29 +210,23 @@ def _host_meeting(processes: Processes, port: int, deadline: float) -> str | Non
     arrived: dict[int, socket.socket] = {}
     fault = None
     try:
-        listener = socket.create_server(("", port), backlog=processes.num_processes)
+        listener = _listener(port, backlog=processes.num_processes)
     except OSError as error:
         reason = os.strerror(error.errno)
         return f"--coordinator={processes.coordinator}: process 0 cannot listen on port {port} ({reason})"
     with listener:
-        while fault is None and len(arrived) < processes.num_processes - 1:
-            listener.settimeout(max(deadline - time.monotonic(), 0.01))
-            try:
-                connection, _ = listener.accept()
-                connection.settimeout(5)
-                said = json.loads(connection.makefile().readline())
-            except TimeoutError:
-                missing = sorted({*range(1, processes.num_processes)} - {*arrived})
-                fault = (
-                    f"--num_processes={processes.num_processes}: after {processes.start_timeout_s:g} s process "
-                    f"{', '.join(map(str, missing))} has not come to {processes.coordinator}"
-                )
-                break
-            except (OSError, ValueError):
-                continue  # somebody else's connection, or one that broke: its process comes again
+        for connection, said in _arrivals(listener, deadline):
             fault = _difference(processes, said, arrived)
             # Of two with one number both are told.
             arrived[-len(arrived) - 1 if said["process_id"] in arrived else said["process_id"]] = connection
+            if fault or len(arrived) == processes.num_processes - 1:
+                break
+        else:
+            missing = sorted({*range(1, processes.num_processes)} - {*arrived})
+            fault = (
+                f"--num_processes={processes.num_processes}: after {processes.start_timeout_s:g} s process "
+                f"{', '.join(map(str, missing))} has not come to {processes.coordinator}"
+            )
         for connection in arrived.values():
             try:
                 connection.sendall((json.dumps(fault) + "\n").encode())
@@ -238,6 +235,73 @@ def _host_meeting(processes: Processes, port: int, deadline: float) -> str | Non
                 pass
             connection.close()
     return fault
+
+
+def _listener(port: int, *, backlog: int) -> socket.socket:
+    """Takes connections of IPv6 and IPv4, as the coordinator's address may be either."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=backlog)
+    return socket.create_server(("", port), backlog=backlog)
+
+
+def _arrivals(listener: socket.socket, deadline: float) -> Iterator[tuple[socket.socket, dict[str, int]]]:
+    """The other processes' connections and what they say of themselves, until the deadline.
+
+    Anybody may connect to a port, and say nothing or something else: nobody is waited for while others come, and what
+    is no greeting is closed. A process whose connection broke comes again.
+    """
+    waiting: dict[socket.socket, bytearray] = {}
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    if key.fileobj is listener:
+                        _accept(listener, waiting, selector)
+                        continue
+                    connection, said = key.fileobj, waiting[key.fileobj]
+                    if _read_line(connection, said):
+                        selector.unregister(connection)
+                        del waiting[connection]
+                        if (greeting := _greeting(said)) is None:
+                            connection.close()
+                        else:
+                            connection.settimeout(5)
+                            yield connection, greeting
+        finally:
+            for connection in waiting:
+                connection.close()
+
+
+def _accept(listener: socket.socket, waiting: dict[socket.socket, bytearray], selector) -> None:
+    with contextlib.suppress(OSError):  # it may be gone again
+        connection, _ = listener.accept()
+        connection.setblocking(False)
+        waiting[connection] = bytearray()
+        selector.register(connection, selectors.EVENT_READ)
+
+
+def _read_line(connection: socket.socket, said: bytearray) -> bool:
+    """Reads what there is; whether nothing more is to come: the line is complete, too long, or its writer gone."""
+    try:
+        more = connection.recv(_GREETING_BYTES)
+    except BlockingIOError:
+        return False
+    except OSError:
+        more = b""
+    said += more
+    return not more or b"\n" in more or len(said) >= _GREETING_BYTES
+
+
+def _greeting(line: bytes) -> dict[str, int] | None:
+    """What a process says of itself; None for anything else."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_greeting = isinstance(said, dict) and all(type(said.get(name)) is int for name in _GREETING)
+    return said if is_greeting else None
 
 
 def _difference(processes: Processes, said: dict[str, int], arrived: dict[int, socket.socket]) -> str | None:
@@ -307,8 +371,9 @@ class _Watch(threading.Thread):
     def barrier(self, name: str) -> None:
         self._barriers += 1
         try:
+            # Not the name, in which there may be a path that differs between hosts.
             self._client.wait_at_barrier(
-                f"{_PREFIX}{self._barriers} {name}", timeout_in_ms=round(1000 * self._barrier_timeout_s)
+                f"{_PREFIX}{self._barriers}", timeout_in_ms=round(1000 * self._barrier_timeout_s)
             )
         except Exception as error:
             self.wait_to_be_ended()

@@ -12,6 +12,13 @@ class InputError(ValueError):
     """
 
 
+class BucketUnavailableError(RuntimeError):
+    """A bucket cannot be read or written for the moment; nobody has to mend anything before the command goes on.
+
+    `str(error)` is one line, as that of an `InputError`.
+    """
+
+
 class ProcessLostError(RuntimeError):
     """Another process did not do its part."""
 

@@ -14,7 +14,7 @@ import traceback
 import absl.logging
 
 from data_redundancy import stages, stopping
-from data_redundancy.errors import STOPPED, InputError, Stopped
+from data_redundancy.errors import STOPPED, BucketUnavailableError, InputError, Stopped
 
 USAGE = """\
 usage: data-redundancy STAGE --config=CONFIG --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
@@ -64,24 +64,40 @@ def _run_and_tell(argv: list[str]) -> tuple[int, str]:
     """Runs the command line; returns the exit code and what was said of an error."""
     try:
         _run(argv)
-        return 0, ""
-    except InputError as error:
-        return _complain(str(error), code=2)
-    except KeyboardInterrupt:
-        return _complain(f"interrupted; {GOES_ON}", code=130)
-    except Stopped as error:
-        return _complain(f"{error}; {GOES_ON}", code=STOPPED)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
-            return _complain(f"cannot read or write {error.filename or 'the disk'}: {error.strerror}", code=2)
-        from data_redundancy import distributed
+    except BaseException as error:
+        # The command is ending already: SIGTERM must not end the telling, which may take seconds.
+        with stopping.deferred():
+            return _tell(error, argv)
+    return 0, ""
 
-        if because := distributed.ends_because_of_another(error):
-            return _complain(f"{because}; {GOES_ON}", code=STOPPED)
-        if not distributed.is_watching():
-            raise
-        traceback.print_exc()
-        return _complain(f"{type(error).__name__}: {error}", code=1)
+
+def _tell(error: BaseException, argv: list[str]) -> tuple[int, str]:
+    """Says what ended the command, from within the handler; returns the exit code and what was said.
+
+    Raises:
+        BaseException: the error itself, where its traceback is what there is to say.
+    """
+    if isinstance(error, InputError):
+        return _complain(str(error), code=2)
+    if isinstance(error, KeyboardInterrupt):
+        return _complain(f"interrupted; {GOES_ON}", code=130)
+    if isinstance(error, Stopped | BucketUnavailableError):
+        return _complain(f"{error}; {GOES_ON}", code=STOPPED)
+    if not isinstance(error, Exception):
+        raise
+    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+        return _complain(f"cannot read or write {error.filename or 'the disk'}: {error.strerror}", code=2)
+    from data_redundancy import distributed, storage
+
+    # Writing names the path, see `workdir.writing`; here is what was read. Without a bucket it would be a bug.
+    if any(storage.REMOTE in argument for argument in argv) and storage.passes(error):
+        return _complain(f"a bucket cannot be used ({storage.failure(error)}); {GOES_ON}", code=STOPPED)
+    if because := distributed.ends_because_of_another(error):
+        return _complain(f"{because}; {GOES_ON}", code=STOPPED)
+    if not distributed.is_watching():
+        raise
+    traceback.print_exc()
+    return _complain(f"{type(error).__name__}: {error}", code=1)
 
 
 def _run(argv: list[str]) -> None:
@@ -220,9 +236,9 @@ def _help() -> str:
         "`data-redundancy STAGE --help` says what a stage reads, writes and takes. Exit codes: 0 done, 2 a mistake"
     ]
     lines += [
-        "in a flag, config or input (told in one line), 75 told to stop by SIGTERM or another process is gone (start"
+        "in a flag, config or input (told in one line), 75 told to stop by SIGTERM, or another process or a bucket is"
     ]
-    lines += ["it again: it goes on), 130 interrupted, 1 anything else."]
+    lines += ["gone (start it again: it goes on), 130 interrupted, 1 anything else."]
     return "\n".join(lines)
 
 

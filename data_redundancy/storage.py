@@ -16,6 +16,8 @@ REMOTE = "gs://"
 PROBE_TIMEOUT_S = 30.0
 """How long a bucket may take to answer before a stage starts; retries included."""
 
+_CLIENTS = ("gcsfs", "fsspec", "aiohttp", "google", "requests")
+_CODE = re.compile(r"(http_response|curl)_code='(\d+)'")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # fsspec takes these for patterns, also where it deletes.
 _PATTERN_CHARACTERS = "*?[]"
@@ -99,12 +101,35 @@ def failure(error: Exception) -> str | None:
     if code := re.search(r"os_error_code='(\d+)'", text):
         return os.strerror(int(code[1]))
     if isinstance(error, OSError):
-        return _one_line(error.strerror or text)
-    if code := re.search(r"(http_response|curl)_code='(\d+)'", text):
+        return _one_line(error.strerror or text or type(error).__name__)
+    if code := _CODE.search(text):
         return "no such bucket or object" if code[2] == "404" else _one_line(text)
-    if type(error).__module__.partition(".")[0] in ("gcsfs", "aiohttp", "google", "requests"):
-        return _one_line(text or type(error).__name__)
-    return None
+    return _one_line(text or type(error).__name__) if _client(error) in _CLIENTS else None
+
+
+def passes(error: Exception) -> bool:
+    """Whether a failure of a bucket is one of the network or the server, which passes by itself."""
+    if code := _CODE.search(str(error)):
+        return code[1] == "curl" or _status_passes(code[2])
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    if _client(error) not in _CLIENTS:
+        return False
+    status = getattr(error, "code", None) or getattr(error, "status", None)
+    if status is not None:
+        return _status_passes(status)
+    # Without a status it is the network's; but credentials may be missing, too.
+    return _client(error) in ("aiohttp", "requests") or type(error).__name__ in ("ChecksumError", "TransportError")
+
+
+def _status_passes(status: int | str) -> bool:
+    """Whether an HTTP status is one on which the same request may succeed later."""
+    return int(status) >= 500 or int(status) in (408, 429)
+
+
+def _client(error: Exception) -> str:
+    """The package an error comes from."""
+    return type(error).__module__.partition(".")[0]
 
 
 def _one_line(text: str) -> str:

@@ -1,19 +1,22 @@
 """Where artifacts are, how they are written whole or not at all, and what they were made from."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from data_redundancy import parallel, storage
-from data_redundancy.errors import InputError
+from data_redundancy.errors import BucketUnavailableError, InputError
 
 MANIFEST = "manifest.json"
 """Says what an artifact was made from; in a bucket it is written last, and an artifact without it is not whole."""
@@ -99,8 +102,35 @@ def atomic_directory(path: epath.Path) -> Iterator[epath.Path]:
 
 
 @contextlib.contextmanager
-def _renamed_directory(path: epath.Path) -> Iterator[epath.Path]:
-    # Several jobs may share a workdir, and make the same selection at the same time.
+def shared_directory(path: epath.Path, fingerprint: Mapping[str, Any]) -> Iterator[epath.Path]:
+    """As `atomic_directory`, for an artifact of few small files that several jobs may make at the same time.
+
+    The first that is done wins: what has a manifest with this fingerprint is neither removed nor written again, so that
+    readers find it from then on. Only the main process may fill the directory, which is a local one.
+
+    Raises:
+        InputError: if what another job wrote meanwhile was made from something else.
+    """
+    make = _uploaded_directory if storage.is_remote(path) else _renamed_directory
+    with writing(path), make(path, fingerprint) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def _uploaded_directory(path: epath.Path, fingerprint: Mapping[str, Any]) -> Iterator[epath.Path]:
+    with tempfile.TemporaryDirectory() as directory:
+        partial = epath.Path(directory)
+        yield partial
+        if parallel.is_main_process() and not _is_there(path, fingerprint):
+            # Nothing is removed. Of two jobs that come here at once each writes what the other does, file by file.
+            for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
+                (path / file.name).write_bytes(file.read_bytes())
+    parallel.barrier(f"wrote {path}")
+
+
+@contextlib.contextmanager
+def _renamed_directory(path: epath.Path, fingerprint: Mapping[str, Any] | None = None) -> Iterator[epath.Path]:
+    # Several jobs may share a workdir.
     partial = path.with_name(f"{path.name}.{parallel.job_name()}.partial")
     try:
         if parallel.is_main_process():
@@ -113,7 +143,7 @@ def _renamed_directory(path: epath.Path) -> Iterator[epath.Path]:
             for directory, _, files in os.walk(partial):
                 for name in (*files, ""):
                     _sync(os.path.join(directory, name))
-            _replace_directory(partial, path)
+            _put_in_place(partial, path, fingerprint)
     except BaseException:
         if parallel.is_main_process():
             shutil.rmtree(partial, ignore_errors=True)
@@ -147,8 +177,8 @@ def atomic_file(path: epath.Path) -> Iterator[epath.Path]:
 
 @contextlib.contextmanager
 def _renamed_file(path: epath.Path) -> Iterator[epath.Path]:
-    # The ending is kept: some writers go by it.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    # The ending is kept: some writers go by it. On other hosts there may be processes of the same number.
+    partial = path.with_name(f".partial-{os.getpid()}{secrets.token_hex(4)}-{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
@@ -178,20 +208,24 @@ def _uploaded_file(path: epath.Path) -> Iterator[epath.Path]:
 
 @contextlib.contextmanager
 def writing(path: epath.Path) -> Iterator[None]:
-    """Turns what the system says when `path` cannot be written, or not in full, into an InputError.
+    """Turns what the system says when `path` cannot be written, or not in full, into an error of one line.
 
     Raises:
         InputError: naming the path and the reason.
+        BucketUnavailableError: the same, where `path` lies in a bucket and the reason passes by itself.
     """
     try:
         yield
-    except InputError:
+    except (InputError, BucketUnavailableError):
         raise
     except Exception as error:
         reason = storage.failure(error)
         if reason is None:
             raise
-        before = "" if storage.is_remote(path) else "; what was there before is unchanged"
+        remote = storage.is_remote(path)
+        if remote and storage.passes(error):
+            raise BucketUnavailableError(f"{path}: cannot be written for now ({reason})") from error
+        before = "" if remote else "; what was there before is unchanged"
         raise InputError(f"{path}: cannot be written ({reason}){before}") from error
 
 
@@ -224,6 +258,18 @@ def read_json(path: epath.Path) -> Any:
         raise InputError(f"{path}: not a JSON file ({error}); remove it and run the stage again") from None
 
 
+def as_main_finds(find: Callable[[], Any]) -> Any:
+    """What `find` gives on the main process, a value for JSON, for every process of this job.
+
+    What another job writes, or a disk that hosts share, is not seen by all at the same moment; but all must do the
+    same.
+    """
+    if parallel.process_count() == 1:
+        return find()
+    found = json.dumps(find()).encode() if parallel.is_main_process() else b""
+    return json.loads(parallel.gather_rows(np.frombuffer(found, np.uint8)).tobytes())
+
+
 def check_fingerprint(artifact: epath.Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Refuses an artifact that was made from something else.
 
@@ -251,21 +297,50 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(value)))
 
 
-def _replace_directory(partial: epath.Path, path: epath.Path) -> None:
-    """Renames `partial` to `path`; an older `path` is only removed once the new one is in place."""
+def _put_in_place(partial: epath.Path, path: epath.Path, fingerprint: Mapping[str, Any] | None) -> None:
+    """Renames `partial` to `path`; an older `path` is only removed once the new one is in place.
+
+    Where there is a fingerprint and an artifact that has it, that one stays.
+    """
     old = partial.with_suffix(".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    partial.rename(path)
+    while not _renamed(partial, path):
+        # Asked after the renaming has failed: another job may have been first by a moment.
+        if fingerprint is not None and _is_there(path, fingerprint):
+            shutil.rmtree(partial, ignore_errors=True)
+            return
+        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another job has moved it away
+            os.rename(path, old)
     _sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _renamed(partial: epath.Path, path: epath.Path) -> bool:
+    """Renames a directory unless there is something at `path`; in one step, in which no other job can come between."""
+    try:
+        os.rename(partial, path)
+    except OSError as error:
+        # What was in the way may be gone already; but a file may also be in the way of the directory above.
+        in_the_way = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not in_the_way and not (error.errno == errno.ENOTDIR and path.is_file()):
+            raise
+        return False
+    return True
+
+
+def _is_there(path: epath.Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether a directory holds a whole artifact; raises InputError if that was made from something else."""
+    manifest = read_json(path / MANIFEST)
+    if manifest is None:
+        return False
+    check_fingerprint(path, manifest["fingerprint"], fingerprint)
+    return True
+
+
 def _remove_stale_partials(path: epath.Path) -> None:
     """Removes what killed jobs left of `path`; of another host, that is what is old."""
-    for partial in path.parent.glob(f"{path.name}.*.partial"):
-        job = partial.name.removeprefix(f"{path.name}.").removesuffix(".partial")
+    for partial in [p for ending in ("partial", "old") for p in path.parent.glob(f"{path.name}.*.{ending}")]:
+        job = partial.name.removeprefix(f"{path.name}.").rpartition(".")[0]
         with contextlib.suppress(FileNotFoundError):
             if not parallel.may_be_running(job) or time.time() - os.path.getmtime(partial) > _STALE_S:
                 shutil.rmtree(partial, ignore_errors=True)

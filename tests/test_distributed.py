@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import training_script as script
-from command import TINY, ends, free_port, start_all, write_digits
+from command import TINY, ends, free_port, popen, run_process, start_all, write_digits
 
 import data_redundancy as dr
 from data_redundancy import distributed
@@ -131,6 +131,60 @@ def test_noise_at_the_port_is_ignored():
     thread.join()
 
 
+@pytest.mark.parametrize("said", [b"{}\n", b"[]\n", b"[" * 5000, b'{"process_id": true, "num_processes": null}\n', b""])
+def test_what_is_no_greeting_is_ignored(said):
+    with socket.create_server(("", 0)) as listener, socket.create_connection(listener.getsockname()) as there:
+        there.sendall(said)
+        there.shutdown(socket.SHUT_WR)
+        assert list(distributed._arrivals(listener, time.monotonic() + 0.3)) == []
+
+
+def connected(port: int) -> socket.socket:
+    """A connection to a port at which somebody will listen soon."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_nobody_waits_for_connections_that_say_nothing():
+    port = free_port()
+    process_0 = threading.Thread(target=lambda: said.extend(meet(at(port, 3, 0))))
+    said = []
+    process_0.start()
+    with contextlib.ExitStack() as silent:
+        for beginning in (b"", b'{"process_id"'):
+            silent.enter_context(connected(port)).sendall(beginning)
+        started = time.monotonic()
+        assert meet(at(port, 3, 1), at(port, 3, 2)) == [None] * 2
+        process_0.join(timeout=30)
+        assert said == [None]
+        assert time.monotonic() - started < 3
+
+
+def test_the_time_is_over_though_somebody_says_nothing():
+    port = free_port()
+    said = []
+    process_0 = threading.Thread(target=lambda: said.extend(meet(at(port, 2, 0, timeout=2))))
+    process_0.start()
+    with connected(port):
+        process_0.join(timeout=30)
+    assert said == [f"--num_processes=2: after 2 s process 1 has not come to 127.0.0.1:{port}"]
+
+
+def test_they_meet_at_an_address_of_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+            port = free.getsockname()[1]
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    processes = [Processes(f"[::1]:{port}", 3, process, start_timeout_s=20) for process in range(2)]
+    assert meet(*processes, at(port, 3, 2)) == [None] * 3  # the last one by IPv4
+
+
 def test_one_that_does_not_come_is_named_to_all():
     port = free_port()
     said = meet(at(port, 4, 0, timeout=1), at(port, 4, 2))
@@ -242,13 +296,65 @@ def test_when_one_is_killed_the_other_ends_and_the_same_command_goes_on(digits_f
     # With process 0 goes JAX's service, whose clients JAX aborts.
     assert code in ((75,) if dying == 1 else (75, -signal.SIGABRT)), err
     assert ("data-redundancy: " if code == 75 else "another task died") in err
-    if dying == 1:
-        steps = [int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()]
-        assert max(steps) < 40
-        again = ends(start_all(arguments, cwd=digits_folder))
-        assert [code for code, _, _ in again] == [0, 0], again
-        assert "resumed at step" in again[0][2]
-        assert json.loads((checkpoints.parent / "result.json").read_text())["steps"] == 40
+    steps = [int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()]
+    assert max(steps) < 40
+    again = ends(start_all(arguments, cwd=digits_folder))
+    assert [code for code, _, _ in again] == [0, 0], again
+    assert "resumed at step" in again[0][2]
+    assert json.loads((checkpoints.parent / "result.json").read_text())["steps"] == 40
+
+
+@pytest.mark.slow
+def test_sigterm_to_a_process_of_its_own_saves_the_run_and_the_same_command_goes_on(digits_folder):
+    workdir = digits_folder / "alone"
+    arguments = (*COMMAND, "train", *JOB, f"--workdir={workdir}", "--config.train.steps=400")
+    arguments = (*arguments, "--config.train.checkpoint_every_steps=100000")
+    process = popen(arguments, cwd=digits_folder)
+    lines = workdir / "trials" / "full" / "seed0" / "metrics.jsonl"
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline and not (lines.exists() and lines.read_text().count("\n") > 2):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    ((code, _, err),) = ends([process])
+    assert code == 75, err
+    (saved,) = [int(p.name) for p in (lines.parent / "checkpoints").iterdir() if p.name.isdigit()]
+    assert saved < 400
+    assert err.splitlines()[-1] == (
+        f"data-redundancy: told to stop (SIGTERM): full seed 0 is saved at step {saved} of 400; "
+        "the same command goes on from what is finished"
+    )
+    ((code, _, err),) = ends([popen(arguments, cwd=digits_folder)])
+    assert code == 0, err
+    assert f"resumed at step {saved} of 400" in err
+    assert json.loads((lines.parent / "result.json").read_text())["steps"] == 400
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        ("ValueError('x')", 75, "another is gone; the same command goes on from what is finished"),
+        ("Stopped('told to stop')", 75, "told to stop; the same command goes on from what is finished"),
+        ("InputError('--a=1: must be 2')", 2, "--a=1: must be 2"),
+        ("SystemExit(3)", 3, None),
+    ],
+)
+def test_sigterm_while_an_error_is_told_changes_nothing(tmp_path, error, code, line):
+    script_ = f"""
+import os, signal, sys
+from data_redundancy import distributed, main
+from data_redundancy.errors import InputError, Stopped
+tell = main._tell
+def told_to_stop_again(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return tell(*arguments)
+def run(argv):
+    raise {error}
+main._run, main._tell = run, told_to_stop_again
+distributed.ends_because_of_another = lambda error: "another is gone"
+sys.exit(main.main())
+"""
+    done = run_process(cwd=tmp_path, code=script_)
+    assert (done.code, done.out, done.err) == (code, "", f"data-redundancy: {line}\n" if line else "")
 
 
 @pytest.mark.slow
@@ -303,6 +409,15 @@ def test_a_mistake_that_all_find_is_told_by_each(digits_folder, own, message):
         assert (code, out.replace("[Gloo]", "")) == (2, out.replace("[Gloo]", "")), err
         assert err.splitlines()[-1] == f"data-redundancy: {message}"
         assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_barrier_is_the_same_whatever_its_name(tmp_path):
+    """There may be a path in it, which differs between hosts."""
+    code = FROM_FLAGS + "import jax\ndistributed.barrier(f'wrote /mnt/{jax.process_index()}/w')\n"
+    own = lambda process: ["--barrier_timeout_s=20"]  # noqa: E731
+    for code_, _, err in ends(start_all(["-c", code], cwd=tmp_path, devices=1, own=own)):
+        assert code_ == 0, err
 
 
 @pytest.mark.slow

@@ -442,7 +442,7 @@ def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path
     outputs = run_two_processes(ONE_OF_TWO, *TINY, *FROM_NPZ, "--workdir=w", cwd=tmp_path, devices=2)
     main_wrote, other_wrote = (out.splitlines()[-1] for out in outputs)
     # The other wrote its rows of the embeddings (through TensorStore, which no audit sees) and its classes' trees.
-    trees = [re.findall(r"dendrograms/\.partial-\d+-class_(\d)\.npz", wrote) for wrote in (main_wrote, other_wrote)]
+    trees = [re.findall(r"dendrograms/\.partial-\w+-class_(\d)\.npz", wrote) for wrote in (main_wrote, other_wrote)]
     assert sorted(trees[0] + trees[1]) == list("0123456789")
     assert min(map(len, trees)) >= 3
     assert len(ast.literal_eval(other_wrote)) == len(trees[1])
@@ -460,6 +460,34 @@ def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path
         for folder in (from_npz[0], tmp_path)
     ]
     assert accuracies[1] == pytest.approx(accuracies[0], abs=2 / NUM_TEST)
+
+
+ONE_OF_TWO_THAT_SEE_DIFFERENT_THINGS = """
+import sys
+import jax
+process, port = int(sys.argv[1]), sys.argv[2]
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+from data_redundancy import main
+from data_redundancy.stages import keeplists, trials
+sees = keeplists.common.is_done
+keeplists.common.is_done = lambda path, *about: path.name != "random-0.2-seed1" and sees(path, *about)
+if process == 1:
+    keeplists.common.is_done = lambda path, *about: path.name != "random-0.2-seed0" and sees(path, *about)
+    trials.workdir.read_json = lambda path: None
+assert main.main(["sweep", *sys.argv[3:]]) == 0
+"""
+
+
+def test_processes_that_see_different_things_do_the_same(from_npz, tmp_path):
+    """What another job has just written, only the main process sees, or only another; see what it does."""
+    shutil.copytree(from_npz[0], tmp_path / "copy")
+    selections = tmp_path / "copy" / "w" / "selections"
+    before = mtimes(tmp_path / "copy" / "w")
+    run_two_processes(ONE_OF_TWO_THAT_SEE_DIFFERENT_THINGS, *TINY, *FROM_NPZ, "--workdir=w", cwd=tmp_path / "copy")
+    assert sorted(os.listdir(selections)) == SELECTIONS
+    after = mtimes(tmp_path / "copy" / "w")
+    assert {name for name in before if before[name] != after[name]} <= {"config.json"}
 
 
 def test_jobs_share_a_sweep(from_npz, tmp_path, monkeypatch, capfd):

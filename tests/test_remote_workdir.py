@@ -357,6 +357,29 @@ def test_embeddings_come_back(place, monkeypatch):
     ]
 
 
+def test_a_selection_that_another_job_finished_meanwhile_stays(place):
+    """Both have looked, and found nothing; in a bucket not even an object is written again."""
+    selection = dr.select(dr.cluster_classes(np.eye(4), np.zeros(4, int)), 0.5)
+    about = dict.fromkeys(("labels", "class_names", "tfds_ids", "file_names")) | {"fingerprint": {"a": 1}}
+    with workdir.shared_directory(place / "s", {"a": 1}) as partial:
+        (partial / "keep.npy").write_bytes(b"another job's")
+        workdir.write_json(partial / artifacts.MANIFEST, {"fingerprint": {"a": 1}})
+    before = files_below(place)
+    artifacts.write_selection(place / "s", selection, **about)
+    assert files_below(place) == before
+    with pytest.raises(InputError, match="s was made from something else: a: 1 there, 2 now"):
+        artifacts.write_selection(place / "s", selection, **{**about, "fingerprint": {"a": 2}})
+    assert files_below(place) == before
+
+
+def test_a_selection_of_a_killed_job_in_a_bucket_is_made_whole(bucket):
+    (bucket / "s" / "keep.npy").write_bytes(b"half")
+    selection = dr.select(dr.cluster_classes(np.eye(4), np.zeros(4, int)), 0.5)
+    about = dict.fromkeys(("labels", "class_names", "tfds_ids", "file_names"))
+    artifacts.write_selection(bucket / "s", selection, **about, fingerprint={})
+    assert np.array_equal(artifacts.read_keep(bucket / "s"), selection.keep)
+
+
 def test_embeddings_that_are_not_there(place):
     with pytest.raises(InputError, match=r"embedding: not a Zarr array"):
         artifacts.read_embeddings(place / "e")
@@ -528,27 +551,80 @@ def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
     assert line == "--workdir=gs://bucket/w: cannot be read and written (no answer in 1.5 seconds)"
 
 
+IMPATIENT = """
+import asyncio, sys, types
+import gcsfs.retry
+from data_redundancy import artifacts, main, storage, workdir
+gcsfs.retry.asyncio = types.SimpleNamespace(sleep=lambda seconds: asyncio.sleep(0))
+of_a_directory = storage.kvstore
+storage.kvstore = lambda path: {**of_a_directory(path), "context": {"gcs_request_retries": {"max_retries": 1}}}
+"""
+"""Tries again at once, and not for minutes."""
+
+
 @pytest.mark.parametrize("write", ["file", "embeddings"])
-def test_a_bucket_that_can_no_longer_be_written(tmp_path, monkeypatch, write):
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (403, 2, r"gs://bucket/w/a: cannot be written \(.*no luck.*\)"),
+        (503, 75, r"gs://bucket/w/a: cannot be written for now \(.*no luck.*\); the same command goes on from .*"),
+    ],
+)
+def test_a_bucket_that_can_no_longer_be_written(tmp_path, monkeypatch, write, status, code, reason):
     needs("gcsfs")
-    code = f"""
-import sys
-import numpy as np
-from data_redundancy import artifacts, errors, storage, workdir
-path = storage.locate("gs://bucket/w/a", "--workdir")
-try:
+    script = f"""{IMPATIENT}
+def run(argv):
+    path = storage.locate("gs://bucket/w/a", "--workdir")
     if {write!r} == "file":
         workdir.write_json(path, 1)
     else:
         with workdir.writing(path):
             artifacts._create_array(path, (2, 2), (2, 2), "float32")
-except errors.InputError as error:
-    print(error)
+main._run = run
+sys.exit(main.main())
 """
-    with refusing_server(403, "you do not have access") as address:
+    with refusing_server(status, "no luck") as address:
         use_server(monkeypatch, address)
-        done = run_process(cwd=tmp_path, code=code)
-    assert re.fullmatch(r"gs://bucket/w/a: cannot be written \(.*you do not have access.*\)\n", done.out), done
+        done = without_log_of_libraries(run_process(cwd=tmp_path, code=script))
+    assert (done.code, done.out) == (code, ""), done
+    assert re.fullmatch(rf"data-redundancy: {reason}\n", done.err), done
+
+
+@pytest.mark.parametrize("read", ["read_manifest", "read_embeddings"])
+def test_a_bucket_that_cannot_be_read_for_the_moment(tmp_path, monkeypatch, read):
+    needs("gcsfs")
+    script = f"""{IMPATIENT}
+main._run = lambda argv: artifacts.{read}(storage.locate("gs://bucket/w/a", "--workdir"))
+sys.exit(main.main())
+"""
+    with refusing_server(503, "no luck") as address:
+        use_server(monkeypatch, address)
+        done = without_log_of_libraries(run_process("train", "--workdir=gs://bucket/w", cwd=tmp_path, code=script))
+    assert (done.code, done.out) == (75, ""), done
+    assert re.fullmatch(r"data-redundancy: a bucket cannot be used \(.*no luck.*\); the same .*\n", done.err), done
+
+
+def test_failures_of_a_bucket_that_pass_by_themselves():
+    needs("gcsfs")
+    import aiohttp
+    import gcsfs.retry
+    import google.auth.exceptions
+    import requests
+
+    passing = [gcsfs.retry.HttpError({"code": code, "message": "m"}) for code in (408, 429, 500, "503")]
+    passing += [aiohttp.ClientConnectionError("m"), requests.exceptions.ProxyError(), TimeoutError(), ConnectionError()]
+    passing += [google.auth.exceptions.TransportError("m"), gcsfs.retry.ChecksumError("m")]
+    passing += [ValueError("UNAVAILABLE: m [http_response_code='503']"), ValueError("m [curl_code='7']")]
+    assert all(map(storage.passes, passing))
+    assert all(map(storage.failure, passing))
+    lasting = [gcsfs.retry.HttpError({"code": code, "message": "m"}) for code in (400, 401, 412)]
+    lasting += [
+        OSError("Forbidden: w"),
+        OSError(28, "No space left"),
+        google.auth.exceptions.DefaultCredentialsError("m"),
+    ]
+    lasting += [ValueError("m [http_response_code='404']"), ValueError("m [os_error_code='28']"), ValueError("m")]
+    assert not any(map(storage.passes, lasting))
 
 
 # Whole jobs

@@ -32,7 +32,8 @@ class KeepLists:
         """
         directory = self._workdir.selection(self.name(method, prune_fraction, seed))
         fingerprint = fingerprints.selection(self._config, method, prune_fraction, seed)
-        return artifacts.read_keep(directory) if common.is_done(directory, fingerprint) else None
+        done = workdir.as_main_finds(lambda: common.is_done(directory, fingerprint))
+        return artifacts.read_keep(directory) if done else None
 
     def make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
         """The keep list [K] int64 of a selection, which is made and written to the workdir unless it is there.
