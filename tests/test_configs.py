@@ -1,14 +1,17 @@
 import ast
 import pathlib
 import re
+import types
+from unittest import mock
 
+import numpy as np
 import pytest
 
 import data_redundancy
 from data_redundancy import config_flags
 from data_redundancy.errors import InputError
 from data_redundancy.selection import METHODS
-from data_redundancy.stages import check, fingerprints
+from data_redundancy.stages import check, common, fingerprints
 
 PACKAGE = pathlib.Path(data_redundancy.__file__).parent
 CONFIGS = PACKAGE.parent / "configs"
@@ -141,6 +144,22 @@ def test_a_selection_depends_only_on_what_its_method_looks_at():
     assert options("agglomerative", 1, nested) != options("agglomerative", 1) == options("agglomerative", 2)
     for method in METHODS:
         assert options(method, 1, "--config.select.allocation=global") != options(method, 1)
+
+
+def test_a_trial_depends_only_on_what_its_optimizer_looks_at():
+    labels = np.zeros(1000, np.int32)
+    dataset = types.SimpleNamespace(train=types.SimpleNamespace(labels=labels), fingerprint=dict)
+
+    def trial(optimizer, *argv):
+        with mock.patch.object(common, "load_dataset", return_value=dataset):
+            return fingerprints.trial(parse(f"--config.train.optimizer={optimizer}", *argv), np.arange(1000), 0)
+
+    trust, momentum = "--config.train.trust_coefficient=0.02", "--config.train.momentum=0.5"
+    assert trial("sgd", trust) == trial("sgd") != trial("lars")
+    assert trial("lars", trust) != trial("lars")
+    assert trial("lars", trust)["train.trust_coefficient"] == 0.02
+    for optimizer in ("sgd", "lars"):
+        assert trial(optimizer, momentum) != trial(optimizer)
 
 
 # Overrides

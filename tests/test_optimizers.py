@@ -1,4 +1,8 @@
-"""Durations, the learning rate's schedule and the optimisers."""
+"""Durations, the learning rate's schedule, the optimisers, and the average of the parameters."""
+
+import re
+import types
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +11,12 @@ import optax
 import pytest
 
 from data_redundancy import config_flags, training
+from data_redundancy.configs import imagenet
 from data_redundancy.errors import InputError
-from data_redundancy.stages import check
+from data_redundancy.stages import check, common, fingerprints, inputs, trials
 from data_redundancy.training import optimizers
-from data_redundancy.training.schedule import learning_rates
+from data_redundancy.training.schedule import learning_rates, scaled_learning_rate
+from data_redundancy.training.state import TrainState, updated_average
 
 # Durations and the schedule
 
@@ -53,6 +59,59 @@ def test_learning_rates(num_steps, warmup_steps):
 def test_warm_up_must_leave_steps(num_steps, warmup_steps):
     with pytest.raises(InputError, match=rf"^train.warmup: {warmup_steps} steps .* only {num_steps} steps$"):
         learning_rates(peak=0.1, num_steps=num_steps, warmup_steps=warmup_steps)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "given_for", "expected"), [(64, 256, 0.125), (256, 256, 0.5), (1024, 256, 2), (1024, None, 0.5)]
+)
+def test_rates_grow_as_the_batch_does(batch_size, given_for, expected):
+    assert scaled_learning_rate(0.5, batch_size=batch_size, given_for=given_for) == expected
+
+
+# The recipe for ImageNet
+
+
+def schedule_of(*argv):
+    """What training with these flags goes by: the settings, and the rate of every step. No data set is looked at."""
+    config = config_flags.parse(argv, {})[0]
+    check.check(config)
+    labels = np.zeros(1_281_167, np.int32)
+    dataset = types.SimpleNamespace(class_names=("a", "b"), train=types.SimpleNamespace(labels=labels))
+    with (
+        mock.patch.object(common, "load_dataset", return_value=dataset),
+        mock.patch.object(inputs, "make", return_value=(None, None)),
+        mock.patch.object(training, "Trainer") as trainer,
+        mock.patch.dict(trials._trainers),
+    ):
+        assert trials.Trials(config, None).trainer is trainer.return_value
+        num_steps, warmup_steps = fingerprints.durations(config, len(labels))
+    settings = trainer.call_args.args[1]
+    rates = learning_rates(peak=settings.learning_rate, num_steps=num_steps, warmup_steps=warmup_steps)
+    return settings, warmup_steps, rates
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "peak", "warmup_steps", "num_steps"),
+    [(1024, 0.4, 6256, 112_603), (2048, 0.8, 3128, 56_301), (4096, 1.6, 1564, 28_151)],
+)
+def test_imagenets_rates_are_goyals(batch_size, peak, warmup_steps, num_steps):
+    """0.1 per 256 images after 5 of 90 epochs; these are multiples of 1,281,167 / batch_size steps."""
+    settings, warmup, rates = schedule_of("--config=imagenet", f"--config.train.batch_size={batch_size}")
+    assert (settings.optimizer, settings.batch_size) == ("sgd", batch_size)
+    assert (warmup, len(rates)) == (warmup_steps, num_steps)
+    assert rates.max() == rates[warmup] == pytest.approx(peak)
+    assert np.allclose(rates[:warmup], peak * np.arange(warmup) / warmup, atol=1e-6)
+    assert (np.diff(rates[warmup:]) <= 0).all()
+    assert 0 <= rates[-1] < 1e-6
+
+
+def test_imagenets_rate_for_lars_is_the_published_one():
+    """As the config's own words have it; published for ResNet-50 and a trust coefficient of 1e-3."""
+    flags = re.search(r"--config\.train\.optimizer=lars( --config\.\S+[^\s,.])*", imagenet.__doc__)[0].split()
+    settings, warmup, rates = schedule_of("--config=imagenet", *flags, "--config.train.batch_size=8192")
+    assert (settings.optimizer, settings.trust_coefficient, settings.weight_decay) == ("lars", 1e-3, 1e-4)
+    assert rates.max() == rates[warmup] == pytest.approx(9.6)
+    assert 9 < rates.max() < 11
 
 
 # Optimisers
@@ -160,3 +219,39 @@ def test_unknown_optimizers_are_refused(name):
     config = config_flags.parse(["--config=default", f"--config.train.optimizer={name}"], {})[0]
     with pytest.raises(InputError, match=rf"^--config.train.optimizer='{name}': must be one of sgd, lars$"):
         check.check(config)
+
+
+def test_what_only_one_optimizer_reads_changes_no_other():
+    assert optimizers.ONLY_FOR
+    for setting, reader in optimizers.ONLY_FOR.items():
+        for name in optimizers.NAMES:
+            (one, _), (other, _) = (
+                run(optimizers.create(name, momentum=0.9, weight_decay=0.05, **{setting: value}), [0.3])
+                for value in (1e-3, 1e-2)
+            )
+            same = jax.tree.leaves(jax.tree.map(np.array_equal, one, other))
+            assert all(same) == (name != reader)
+
+
+# The average of the parameters
+
+
+def test_averages_by_hand():
+    """Of parameters and BatchNorm's averages; in the beginning they are young, and follow more closely."""
+    draws, rng = [], np.random.default_rng(0)
+    for _ in range(6):
+        draws.append({"params": draw(rng), "batch_stats": {"norm": {"mean": rng.normal(size=4).astype(np.float32)}}})
+    expected, decays = draws[0], (0.1, 2 / 11, 3 / 12, 0.3, 0.3)
+    average = expected
+    for step, (variables, decay) in enumerate(zip(draws[1:], decays, strict=True)):
+        state = TrainState(jnp.int32(step), params=None, batch_stats=None, opt_state=None, average=average)
+        average = updated_average(state, **variables, decay=0.3)
+        expected = jax.tree.map(lambda a, x, d=decay: d * a + (1 - d) * x, expected, variables)
+        assert_close(average, expected)
+    assert TrainState(jnp.int32(5), **draws[5], opt_state=None, average=average).variables is average
+
+
+def test_without_averages_the_variables_are_the_parameters():
+    state = TrainState(jnp.int32(0), params={"w": 1}, batch_stats={"m": 2}, opt_state=None)
+    assert updated_average(state, {"w": 3}, {"m": 4}, decay=None) is None
+    assert state.variables == {"params": {"w": 1}, "batch_stats": {"m": 2}}

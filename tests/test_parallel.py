@@ -91,6 +91,34 @@ def test_stack_local_undoes_with_reshape():
     assert np.array_equal(stacked.reshape(24, 2), rows)
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 2, 5, 9])
+def test_batches_are_put_on_the_devices_in_order_and_ahead(ahead):
+    batches = [{"x": 100 * i + np.arange(48).reshape(8, 2, 3), "y": [np.full(8, i)]} for i in range(5)]
+    taken = []
+
+    def read():
+        for i, batch in enumerate(batches):
+            taken.append(i)
+            yield batch
+
+    given = parallel.put_on_devices(read(), ahead=ahead)
+    assert taken == [], "nothing is read before a batch is asked for"
+    count = 0
+    for batch, expected in zip(given, batches, strict=True):
+        assert taken == list(range(min(count + 1 + ahead, 5)))
+        count += 1
+        for array, rows in ((batch["x"], expected["x"]), (batch["y"][0], expected["y"][0])):
+            assert np.array_equal(array, rows)
+            assert [shard.device for shard in array.addressable_shards] == jax.local_devices()
+            for device, shard in enumerate(array.addressable_shards):
+                assert np.array_equal(shard.data, rows[device : device + 1])
+    assert count == 5
+
+
+def test_no_batches_are_put_on_the_devices():
+    assert list(parallel.put_on_devices([], ahead=2)) == []
+
+
 @pytest.mark.parametrize("batch_size", [-8, 0, 1, 7, 9, 12])
 def test_batch_size_must_fit_the_devices(batch_size):
     with pytest.raises(InputError, match=rf"^train.batch_size={batch_size}: .*multiple of the number of devices, 8$"):

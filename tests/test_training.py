@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import json
 import logging
 from unittest import mock
 
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 import training_runs
 import training_script as script
+from command import run_here, write_digits
 from training_runs import assert_same, largest_difference, run_script
 
-from data_redundancy import models, parallel, training
+from data_redundancy import artifacts, models, parallel, training
 from data_redundancy.errors import InputError
 from data_redundancy.training import optimizers
+from data_redundancy.training.checkpoint import Checkpoints
 from data_redundancy.training.inference import evaluate, make_evaluator
 from data_redundancy.training.inputs import DeviceData, InMemory, Normalisation, channel_statistics
 from data_redundancy.training.schedule import learning_rates
@@ -89,6 +92,34 @@ def test_steps_are_those_of_one_device_by_hand():
     assert int(state.step) == 2
     assert float(sums["loss"]) == pytest.approx(float(loss_sum), rel=1e-5)
     assert (int(sums["accuracy"]), int(sums["count"])) == (num_correct, 128)
+
+
+def test_steps_average_what_they_lead_to():
+    """Every step takes the average on to the variables it gives, at the decay of its number."""
+    images, labels = (x[:200] for x in script.digits())
+    split = InMemory(images, labels, **dict(zip(("mean", "std"), channel_statistics(images), strict=True)))
+    optimizer = optimizers.create("sgd", momentum=0.9, weight_decay=0.0)
+    create_state = make_initializer(script.TinyNet(), optimizer, image_shape=(8, 8, 1), with_average=True)
+    still = Augmentation(pad=0, flip=False, cutout=0)
+    train_steps = make_train_steps(
+        script.TinyNet(), optimizer, split.load, label_smoothing=0.0, augmentation=still, ema_decay=0.2
+    )
+
+    def variables(state):
+        return script.flatten({"params": state.params, "batch_stats": state.batch_stats})
+
+    state = jax.device_get(create_state(np.uint32(0)))
+    expected = variables(state)
+    assert_same(script.flatten(state.average), expected)
+    state = parallel.replicate(state)
+    batch = {"index": np.arange(64, dtype=np.int32)[None], "epoch": np.zeros((1, 64), np.int32)}
+    batch = {name: parallel.split_batch(x, axis=1) for name, x in batch.items()}
+    for decay in (0.1, 2 / 11, 0.2, 0.2):
+        state, _, _ = train_steps(state, split.data, np.uint32(0), batch, np.float32([0.1]), np.zeros(8, np.int32))
+        now = variables(state)
+        expected = {name: decay * expected[name] + (1 - decay) * now[name] for name in now}
+        assert largest_difference(script.flatten(state.average), expected) < 1e-6
+    assert largest_difference(expected, now) > 1e-3
 
 
 def test_channel_statistics():
@@ -262,6 +293,50 @@ def test_only_kept_examples_are_trained_on(tmp_path):
         trainer.train(run)
         outcomes.append(script.flatten(trainer.restore(run)))
     assert_same(*outcomes)
+
+
+def test_averages_are_what_is_evaluated_and_embedded(tmp_path, capfd):
+    """Both through their stages, against the same by hand, and not what the last step's parameters give."""
+
+    def tiny_net(*args, dtype, axis_name=None, **kwargs):
+        return script.TinyNet(dtype=dtype, axis_name=axis_name)
+
+    data = np.load(write_digits(tmp_path / "d.npz"))
+    flags = (
+        "--config=digits",
+        f"--config.dataset.name={tmp_path / 'd.npz'}",
+        f"--workdir={tmp_path / 'w'}",
+        "--config.train.steps=8",
+        "--config.train.warmup_steps=2",
+        "--config.train.batch_size=32",
+        "--config.train.ema_decay=0.9",
+        "--config.embed.batch_size=64",
+    )
+    with mock.patch.object(models, "create", tiny_net):
+        for stage in ("train", "embed"):
+            assert run_here(capfd, stage, *flags).code == 0
+    directory = tmp_path / "w" / "trials" / "full" / "seed0"
+    result = json.loads((directory / "result.json").read_text())
+    embedding, _ = artifacts.read_embeddings(tmp_path / "w" / "embeddings")
+    with Checkpoints(directory / "checkpoints", keep=1) as checkpoints:
+        optimizer = optimizers.create("sgd", momentum=0.9, weight_decay=0.0)
+        create_state = make_initializer(script.TinyNet(), optimizer, image_shape=(8, 8, 1), with_average=True)
+        state = jax.device_get(checkpoints.restore(create_state)[0])
+    mean, std = channel_statistics(data["image_train"][..., None])
+
+    def outcome(variables):
+        net = script.TinyNet(axis_name=None)
+        x = {split: (data[f"image_{split}"][..., None] - mean) / std for split in ("train", "test")}
+        logits, _ = net.apply(variables, x["test"], train=False)
+        losses = jax.nn.logsumexp(logits, axis=1) - logits[np.arange(60), data["label_test"]]
+        return float(losses.mean()), net.apply(variables, x["train"], train=False)[1]
+
+    loss, rows = outcome(state.average)
+    assert result["loss"] == pytest.approx(loss, rel=1e-4)
+    assert np.allclose(embedding, rows, atol=1e-4)
+    loss, rows = outcome({"params": state.params, "batch_stats": state.batch_stats})
+    assert abs(result["loss"] - loss) > 1e-2
+    assert np.abs(embedding - rows).max() > 1e-2
 
 
 def test_seeds_and_keep_lists_matter(tiny, tmp_path):

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from data_redundancy import training
 from data_redundancy.errors import InputError
 from data_redundancy.stages import common
+from data_redundancy.training import optimizers
 
 SEEDED_METHODS = ("random",)
 """Selection methods that depend on a seed."""
@@ -62,16 +63,25 @@ def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
 def trial(config: ConfigDict, keep: np.ndarray, seed: int) -> dict[str, Any]:
     """A training run on the indices `keep`."""
     num_steps, num_warmup_steps = durations(config, len(keep))
-    train = {f"train.{k}": v for k, v in config.train.to_dict().items() if k not in _NOT_COMPARED}
     return {
         **common.load_dataset(config).fingerprint(),
         **_input(config),
         **{f"model.{k}": v for k, v in config.model.to_dict().items()},
-        **train,
+        **_train(config),
         "train.steps": num_steps,
         "train.warmup_steps": num_warmup_steps,
         "train.seed": seed,
         "keep list": hashlib.sha256(keep.astype("<i8").tobytes()).hexdigest()[:16],
+    }
+
+
+def _train(config: ConfigDict) -> dict[str, Any]:
+    """What decides how training goes, its length and seed apart; nothing that the optimiser leaves alone."""
+    optimizer = config.train.optimizer
+    return {
+        f"train.{k}": v
+        for k, v in config.train.to_dict().items()
+        if k not in _NOT_COMPARED and optimizers.ONLY_FOR.get(k, optimizer) == optimizer
     }
 
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from data_redundancy import artifacts, models, parallel, training, workdir
 from data_redundancy.errors import InputError
 from data_redundancy.stages import common, fingerprints, inputs
+from data_redundancy.training.schedule import scaled_learning_rate
 from data_redundancy.workdir import Workdir
 
 FULL = "full"
@@ -41,29 +42,38 @@ class Trials:
         return Plan(selection=FULL, method=FULL, prune_fraction=0.0, seed=seed, keep=None)
 
     def result(self, plan: Plan) -> dict[str, Any] | None:
-        """The result of a finished trial, None of any other.
+        """The result of a finished trial, None of any other; on several processes what the main one finds.
 
         Raises:
             InputError: if the trial's directory holds a run of something else.
         """
         directory = self._workdir.trial(plan.selection, plan.seed)
-        manifest = workdir.read_json(directory / "manifest.json")
-        if manifest is not None:
-            workdir.check_fingerprint(directory, manifest["fingerprint"], self._fingerprint(plan))
-        return workdir.read_json(directory / "result.json")
+        fingerprint = self._fingerprint(plan)
+
+        def find() -> dict[str, Any] | None:
+            # In this order: of a result that is there, so is the manifest.
+            result = workdir.read_json(directory / "result.json")
+            common.is_done(directory, fingerprint)
+            return result
+
+        return workdir.as_main_finds(find)
 
     def run(self, plan: Plan, *, parameter_overview: bool = False) -> dict[str, Any]:
         """The result of a trial; trains it first, from its newest checkpoint if it has one, unless it is finished."""
+        # First what may still be refused: a manifest without a run would stand in the way of the corrected command.
+        # It takes a while: another job may finish the trial, or begin one of something else.
+        trainer, run = self.trainer, self._run(plan)
         result = self.result(plan)
         if result is not None:
             return result
         directory = self._workdir.trial(plan.selection, plan.seed)
-        # First what may still be refused: a manifest without a run would stand in the way of the corrected command.
-        trainer, run = self.trainer, self._run(plan)
         if parallel.is_main_process():
             workdir.write_json(directory / "manifest.json", artifacts.manifest(self._fingerprint(plan)))
         with workdir.writing(directory):
             measured = trainer.train(run, parameter_overview=parameter_overview)
+        finished_meanwhile = self.result(plan)
+        if finished_meanwhile is not None:
+            return finished_meanwhile
         result = {
             "selection": plan.selection,
             "method": plan.method,
@@ -145,10 +155,11 @@ def _make_trainer(config: ConfigDict) -> training.Trainer:
         axis_name=parallel.AXIS,
     )
     streams = config.input.mode == "stream"
-    scale = train.batch_size / train.learning_rate_batch_size if train.learning_rate_batch_size else 1
     settings = training.TrainSettings(
         batch_size=train.batch_size,
-        learning_rate=train.learning_rate * scale,  # Goyal et al. (2017): as many times as large as the batch
+        learning_rate=scaled_learning_rate(
+            train.learning_rate, batch_size=train.batch_size, given_for=train.learning_rate_batch_size
+        ),
         optimizer=train.optimizer,
         momentum=train.momentum,
         weight_decay=train.weight_decay,

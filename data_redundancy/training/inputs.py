@@ -185,8 +185,13 @@ def _grouped(images: Iterator[Any], taken: list[Steps]) -> Iterator[dict[str, np
     for first in images:
         steps = taken.pop(0)
         batches = [_fields(first), *(_fields(next(images)) for _ in steps.index[1:])]
-        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+        stacked = {name: _stack([batch[name] for batch in batches]) for name in batches[0]}
         yield {name: parallel.stack_local(x, axis=1) for name, x in {**stacked, "epoch": steps.epoch}.items()}
+
+
+def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+    """As `np.stack`; a single one, which may be large, is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _fields(batch: Any) -> dict[str, np.ndarray]:

@@ -10,6 +10,8 @@ import jax
 import optax
 
 NAMES = ("sgd", "lars")
+ONLY_FOR = {"trust_coefficient": "lars"}
+"""Settings that one optimiser alone reads."""
 
 
 def create(

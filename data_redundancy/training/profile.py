@@ -43,7 +43,8 @@ class Profile(contextlib.ExitStack):
             self.close()
         elif self._begin is not None and step >= self._stop:
             log.warning(
-                "%s: no step was traced (train.profile_steps=%d): a trace begins after %d steps, the run had too few",
+                "%s: no step was traced (train.profile_steps=%d): a trace begins with the first call after %d steps, "
+                "and the run had none",
                 self._directory.parent,
                 self._num_steps,
                 WARM,

@@ -27,6 +27,17 @@ def duration(*, steps: int | None, epochs: float | None, num_examples: int, batc
     return steps if steps is not None else round(epochs * num_examples / batch_size)
 
 
+def scaled_learning_rate(learning_rate: float, *, batch_size: int, given_for: int | None) -> float:
+    """The peak rate at a batch size: as many times as large as the batch is (Goyal et al. 2017).
+
+    Args:
+        learning_rate: at a batch of `given_for` examples.
+        batch_size: examples per step.
+        given_for: None where the rate is to be taken as it is.
+    """
+    return learning_rate if given_for is None else learning_rate * batch_size / given_for
+
+
 def learning_rates(*, peak: float, num_steps: int, warmup_steps: int) -> np.ndarray:
     """Linear warm-up from 0 to `peak`, then a cosine to 0 (Loshchilov and Hutter 2017, without restarts).
 
