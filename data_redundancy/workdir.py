@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from data_redundancy import parallel, storage
@@ -266,8 +265,7 @@ def as_main_finds(find: Callable[[], Any]) -> Any:
     """
     if parallel.process_count() == 1:
         return find()
-    found = json.dumps(find()).encode() if parallel.is_main_process() else b""
-    return json.loads(parallel.gather_rows(np.frombuffer(found, np.uint8)).tobytes())
+    return json.loads(parallel.text_from_main(json.dumps(find()) if parallel.is_main_process() else ""))
 
 
 def check_fingerprint(artifact: epath.Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
