@@ -56,12 +56,12 @@ def write_input(module: str, name: str, title: str, recipe: Any, scratch: pathli
 
 
 def alternate(names: Iterable[str], repeats: int, measure: Callable[[str], Result]) -> dict[str, Result]:
-    """One run of everyone, then the next; who has failed is not run again."""
+    """One run of everyone, then the next in the opposite order; who has failed is not run again."""
     runs: dict[str, list[Result]] = {name: [] for name in names}
-    for _ in range(repeats):
-        for name, so_far in runs.items():
-            if not any("failed" in result for result in so_far):
-                so_far.append(measure(name))
+    for repeat in range(repeats):
+        for name in list(runs)[:: -1 if repeat % 2 else 1]:
+            if not any("failed" in result for result in runs[name]):
+                runs[name].append(measure(name))
     return {name: _summarise(results) for name, results in runs.items()}
 
 

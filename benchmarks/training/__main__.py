@@ -14,8 +14,9 @@ from benchmarks.training import report
 from benchmarks.training.workloads import Workload, all_workloads
 
 EXPLANATION = """
-images/s: of the fastest run, without compilation (but for `devices`). Every run is a process of its own; peak MB: the
-most that it held. before that: what came before in the same process, compilation included. Ratios are of images/s."""
+images/s: median of the runs, without compilation (but for `devices`). Every run is a process of its own; peak MB: the
+most that it held. before that: what came before in the same process, compilation included. Ratios are of the images/s
+of two runs that came one after the other: their median, and from the least to the greatest."""
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -131,7 +131,8 @@ class ImageStream:
         batches = iter(self._pipeline(asked, failed, box))
         while True:
             try:
-                image, index, valid = (array.numpy() for array in next(batches))
+                # Not by numpy(), which copies.
+                image, index, valid = (np.asarray(memoryview(array)) for array in next(batches))
             except StopIteration:
                 return
             except tf.errors.OpError as error:
