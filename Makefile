@@ -7,7 +7,7 @@ DEMO ?= runs/demo
 # The tests of a file share what they compile.
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: install demo test test-fast bench-clustering bench-training lint format clean
+.PHONY: install demo test test-all bench-clustering bench-training lint format clean
 
 install: $(VENV)/.installed
 
@@ -21,10 +21,10 @@ demo: install
 	$(BIN)/data-redundancy run --config=digits --workdir=$(DEMO) --config.dataset.data_dir=$(DEMO)/tfds
 
 test: install
-	$(PYTEST)
-
-test-fast: install
 	$(PYTEST) -m "not slow"
+
+test-all: install
+	$(PYTEST)
 
 # For example make bench-clustering ARGS='--workdir=runs/cifar10 --only=cifar,tree20k'
 bench-clustering: install
