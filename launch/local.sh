@@ -51,6 +51,13 @@ devices=${counts[1]}
 stage=$1
 shift
 read -ra program <<<"${DATA_REDUNDANCY:-data-redundancy}"
+for argument in "$@"; do
+  case $argument in
+    --coordinator | --coordinator=* | --num_processes | --num_processes=* | --process_id | --process_id=*)
+      refuse "$argument: not after --, every process gets its own"
+      ;;
+  esac
+done
 
 if [[ -z $log_dir ]]; then
   log_dir=logs
@@ -208,7 +215,8 @@ while ((left)); do
     signal_all KILL
     deadline=
   fi
-  ((!left)) || sleep 0.1
+  # A signal to the whole process group, such as Ctrl-C, ends sleep too.
+  ((!left)) || sleep 0.1 || true
 done
 leave_nothing
 wait "$tee_pid" || true

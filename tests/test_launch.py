@@ -282,17 +282,23 @@ def test_local_kills_what_does_not_stop(stub):
     assert alive([pid for report in reports() for pid in report["pids"]]) == []
 
 
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])  # a terminal, and `timeout`, tell the whole group
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
-def test_local_passes_signals_on_and_returns_what_they_end_with(stub, name):
+def test_local_passes_signals_on_and_returns_what_they_end_with(stub, name, kill):
     process = start("local.sh", "2", "1", "--", "train", "--wait=1", "--child=1", "--on_signal=save", **stub)
     wait_until_ready(2)
-    process.send_signal(getattr(signal, name))
+    kill(process.pid, getattr(signal, name))
     out, err = process.communicate(timeout=10)
     # Of SIGHUP the stub knows nothing.
     assert process.returncode == (75 if name != "SIGHUP" else 128 + signal.SIGHUP)
     assert f"local.sh: {name}: passed on to all processes" in err
     assert ("saved" in out) == (name != "SIGHUP")
     assert alive([pid for report in reports() for pid in report["pids"]]) == []
+
+
+def test_local_does_not_let_its_own_flags_be_given():
+    done = launch("local.sh", "2", "1", "--", "train", "--num_processes=3")
+    assert error_line(done) == "local.sh: --num_processes=3: not after --, every process gets its own"
 
 
 def test_local_kills_all_processes_at_the_second_signal(stub):
