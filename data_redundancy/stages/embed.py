@@ -42,6 +42,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     )
     labels, num_dimensions = dataset.train.labels, _num_dimensions(state)
     with (
+        common.arguments_named(common.DATASET_FIELDS),
         artifacts.write_embeddings(
             workdir.embeddings, labels, num_dimensions=num_dimensions, fingerprint=fingerprint
         ) as store,

@@ -69,7 +69,7 @@ class Trials:
         directory = self._workdir.trial(plan.selection, plan.seed)
         if parallel.is_main_process():
             workdir.write_json(directory / "manifest.json", artifacts.manifest(self._fingerprint(plan)))
-        with workdir.writing(directory):
+        with workdir.writing(directory), common.arguments_named(common.DATASET_FIELDS):
             measured = trainer.train(run, parameter_overview=parameter_overview)
         finished_meanwhile = self.result(plan)
         if finished_meanwhile is not None:
