@@ -486,9 +486,11 @@ def test_streams_are_for_tfds(tmp_path, monkeypatch, capfd):
     assert line.startswith("--config.input.mode: x.npz is an .npz file; allowed: memory")
 
 
-def test_invalid_rows_have_no_gradient():
+def test_invalid_rows_have_no_weight_and_are_the_mean():
     examples = training.Streamed.load(
         training.inputs.Normalisation(jnp.zeros(1), jnp.ones(1)),
-        {"image": np.zeros((2, 4, 4, 1), np.uint8), "label": np.zeros(2, np.int32), "valid": np.array([True, False])},
+        {"image": np.full((2, 4, 4, 1), 7, np.uint8), "label": np.zeros(2, np.int32), "valid": np.array([True, False])},
     )
     assert examples.weight.tolist() == [1.0, 0.0]
+    assert (examples.images[0] == 7).all()
+    assert (examples.images[1] == 0).all()
