@@ -6,6 +6,7 @@ key-value store of JAX's coordination service, and looks for the others: one tha
 silent one is given up after `SILENCE_S`. Where process 0 goes, which runs that service, JAX aborts the others at once.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import importlib.util
@@ -119,6 +120,7 @@ def start(processes: Processes) -> None:
             raise InputError(f"devices: the processes have {per_process} of them; each must have as many as the others")
         _watch = _Watch(processes.barrier_timeout_s)
         _watch.start()
+        atexit.register(_part)
         log.info(
             "process %d of %d, %d of %d devices",
             jax.process_index(),
@@ -126,6 +128,17 @@ def start(processes: Processes) -> None:
             jax.local_device_count(),
             jax.device_count(),
         )
+
+
+def _part() -> None:
+    """Takes leave of the other processes, watching them to the last, then ends the watch.
+
+    A thread that is still inside JAX's client when Python ends brings the whole process down.
+    """
+    try:
+        jax.distributed.shutdown()
+    finally:
+        _watch.stop()
 
 
 def _check_count(name: str, asked: int | None, count: Callable[[], int]) -> None:
@@ -346,10 +359,11 @@ class _Watch(threading.Thread):
         self._ending = threading.Lock()
         self._barrier_timeout_s = barrier_timeout_s
         self._barriers = 0
+        self._stopped = threading.Event()
 
     def run(self) -> None:
         beat, heard = 0, {}
-        while True:
+        while not self._stopped.is_set():
             beat += 1
             try:
                 self._client.key_value_set(f"{_PREFIX}alive/{self._me}", str(beat), allow_overwrite=True)
@@ -366,7 +380,12 @@ class _Watch(threading.Thread):
                     heard[process] = (said, now)
                 elif now - heard[process][1] > SILENCE_S:
                     self._end(STOPPED, f"process {process} has not been heard of for {SILENCE_S:g} s")
-            time.sleep(_BEAT_S)
+            self._stopped.wait(_BEAT_S)
+
+    def stop(self) -> None:
+        """Ends the thread, and waits until it has ended."""
+        self._stopped.set()
+        self.join()
 
     def barrier(self, name: str) -> None:
         self._barriers += 1

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import training_script as script
-from command import TINY, ends, free_port, popen, run_process, start_all, write_digits
+from command import TINY, ends, free_port, popen, run_process, run_two_processes, start_all, write_digits
 
 import data_redundancy as dr
 from data_redundancy import distributed
@@ -431,3 +431,22 @@ def test_a_barrier_has_a_time_limit(tmp_path):
     own = lambda process: ["--barrier_timeout_s=1"]  # noqa: E731
     first, _ = ends(start_all(["-c", code], cwd=tmp_path, devices=1, own=own))
     assert "--barrier_timeout_s=1: another process did not come to 'the end'" in first[1]
+
+
+ONE_THAT_ENDS_WHILE_THE_WATCH_TALKS = """
+import sys
+import jax
+process, port = int(sys.argv[1]), sys.argv[2]
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+from data_redundancy import distributed
+distributed._BEAT_S = 0.0005
+distributed.start(distributed.Processes())
+"""
+
+
+@pytest.mark.slow
+def test_the_watch_ends_before_python_does(tmp_path):
+    """A thread inside JAX's client when Python ends aborts the process; without an end of its own, in every other run."""
+    for _ in range(4):
+        run_two_processes(ONE_THAT_ENDS_WHILE_THE_WATCH_TALKS, cwd=tmp_path)
