@@ -18,6 +18,7 @@ REQUIRES = [
     "etils[epath]>=1.14",
     "numpy>=2.2.6,<3",
     "scipy>=1.16.3,<2",
+    "statsmodels>=0.14.5",
     "ml-collections>=1.1,<2",
     "clu>=0.0.12,<0.1",
     # TensorFlow only feeds data and writes TensorBoard's files: the small build where there is one.
@@ -48,24 +49,35 @@ setup(
     python_requires=">=3.11,<3.14",
     # The configs lie at the top, for users to copy; the link data_redundancy/configs makes them part of the package.
     packages=find_packages(include=["data_redundancy", "data_redundancy.*"]),
-    package_data={"data_redundancy": ["py.typed"]},
+    package_data={"data_redundancy": ["py.typed", "gallery/assets/*"]},
     install_requires=REQUIRES,
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "gcs": GCS,
+        "huggingface": ["datasets>=4"],  # data sets with an embedding column, as --embeddings
+        "umap": ["umap-learn>=0.5.9"],  # the report's map by UMAP instead of PCA
         "bench": ["fastcluster>=1.3,<2"],
         "bench-gpu": ["torch>=2.6", "torchvision>=0.21", "timm>=1.0.20"],
         "test": [
             *GCS,
+            "datasets>=4",
             "gcp-storage-emulator>=2026.7",
+            "grain>=0.2.12",
             "hypothesis>=6",
+            "ipykernel>=6",
             "kubeflow-trainer-api>=2.3,<3",  # the schema of JobSet
+            "nbclient>=0.10",
+            "nbformat>=5",
+            "pandas>=2.2",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff==0.17.6",
+            "selenium>=4.30",
             "setuptools>=77",
+            "webdataset>=1",
+            "zarr>=3",
         ],
     },
     entry_points={"console_scripts": ["data-redundancy = data_redundancy.main:main"]},

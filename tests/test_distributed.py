@@ -447,6 +447,6 @@ distributed.start(distributed.Processes())
 
 @pytest.mark.slow
 def test_the_watch_ends_before_python_does(tmp_path):
-    """A thread inside JAX's client when Python ends aborts the process; without an end of its own, in every other run."""
+    """A thread that is inside JAX's client when Python ends aborts the process: every other time, if left."""
     for _ in range(4):
         run_two_processes(ONE_THAT_ENDS_WHILE_THE_WATCH_TALKS, cwd=tmp_path)
