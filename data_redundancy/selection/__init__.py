@@ -1,26 +1,64 @@
 """Selection: which examples are kept, by methods that share one signature."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
+import functools
+from collections.abc import Callable
 
 from data_redundancy.errors import InputError
-from data_redundancy.selection import agglomerative, allocation, random_subset
+from data_redundancy.selection import (
+    agglomerative,
+    allocation,
+    ccs,
+    facility_location,
+    herding,
+    kcenter,
+    prototypes,
+    random_subset,
+    scored,
+    semdedup,
+)
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import REPRESENTATIVES
 from data_redundancy.selection.result import Selection
 
-__all__ = ["ALLOCATIONS", "METHODS", "REPRESENTATIVES", "Method", "Pool", "Selection", "select"]
+__all__ = ["ALLOCATIONS", "METHODS", "OPTIONS", "REPRESENTATIVES", "Method", "Pool", "Selection", "select"]
 
 
-class Method(Protocol):
-    """Chooses which examples of a pool to keep, given how many of every class go."""
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A rule for what to keep.
 
-    def __call__(self, pool: Pool, num_pruned: Mapping[int, int], *, representative: str, seed: int) -> Selection:
-        """Returns a selection that removes exactly `num_pruned[label]` examples of every class."""
+    Attributes:
+      choose: from a pool, for every label how many of its examples go, and the options it takes, to a selection that
+        removes exactly so many.
+      needs: what the pool must have beside labels: `embeddings`, `dendrograms`, `scores`.
+      takes: the names of its options, keys of `OPTIONS` or `seed`, for those that draw at random.
+    """
+
+    choose: Callable[..., Selection]
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
 
-METHODS: dict[str, Method] = {"agglomerative": agglomerative.select, "random": random_subset.select}
+METHODS: dict[str, Method] = {
+    "agglomerative": Method(agglomerative.select, ("embeddings", "dendrograms"), ("representative",)),
+    "random": Method(random_subset.select, (), ("seed",)),
+    "kcenter": Method(kcenter.select, ("embeddings",)),
+    "herding": Method(herding.select, ("embeddings",)),
+    "prototypes": Method(prototypes.select, ("embeddings",), ("centre", "end", "seed")),
+    "semdedup": Method(semdedup.select, ("embeddings",), ("seed",)),
+    "facility_location": Method(facility_location.select, ("embeddings",)),
+    **{score: Method(functools.partial(scored.select, score=score), ("scores",)) for score in scored.SCORES},
+    "ccs": Method(ccs.select, ("scores",), ("score", "hardest_pruned", "seed")),
+}
+OPTIONS: dict[str, tuple[str, ...] | None] = {
+    "representative": tuple(REPRESENTATIVES),
+    "centre": prototypes.CENTRES,
+    "end": prototypes.ENDS,
+    "score": scored.SCORES,
+    "hardest_pruned": None,
+}
+"""What options of methods may be; None for a number, which the method checks."""
 ALLOCATIONS = ("per_class", "global")
 
 
@@ -30,8 +68,12 @@ def select(
     method: str,
     prune_fraction: float,
     allocation: str = "per_class",
-    representative: str = "centroid",
     seed: int = 0,
+    representative: str = "centroid",
+    centre: str = "kmeans",
+    end: str = "hard",
+    score: str = "el2n",
+    hardest_pruned: float = 0.0,
 ) -> Selection:
     """Selects the examples to keep.
 
@@ -42,24 +84,38 @@ def select(
         `round(prune_fraction * N)` go.
       allocation: what that means for a class: the same share of every class (`per_class`), or whatever lies below one
         height of all trees (`global`). It does not depend on the method, so that random subsets are of the same size.
-      representative: for methods that make clusters; which member of each is kept, one of `REPRESENTATIVES`.
       seed: for methods that draw at random; not negative.
+      representative: of `agglomerative`; which member of a cluster is kept, one of `REPRESENTATIVES`.
+      centre: of `prototypes`; see there, as for the next.
+      end: of `prototypes`.
+      score: of `ccs`; see there, as for the next.
+      hardest_pruned: of `ccs`.
 
     Returns:
       The selection.
 
     Raises:
-      InputError: an unknown method, allocation or rule for representatives, a prune fraction out of range or too large
+      InputError: an unknown method, allocation or option, a prune fraction out of range or too large
         to leave one example of every class, a negative seed, or a pool without what is needed.
     """
     if method not in METHODS:
         raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
-    if representative not in REPRESENTATIVES:
-        raise InputError(f"representative {representative!r} is not one of {', '.join(REPRESENTATIVES)}")
+    options = {
+        "seed": seed,
+        "representative": representative,
+        "centre": centre,
+        "end": end,
+        "score": score,
+        "hardest_pruned": hardest_pruned,
+    }
+    for name, allowed in OPTIONS.items():
+        if allowed is not None and options[name] not in allowed:
+            raise InputError(f"{name} {options[name]!r} is not one of {', '.join(allowed)}")
     if seed < 0:
         raise InputError(f"seed: {seed}, but 0 or more is needed")
     num_pruned = _allocate(pool, prune_fraction, allocation)
-    selection = METHODS[method](pool, num_pruned, representative=representative, seed=seed)
+    taken = {name: options[name] for name in METHODS[method].takes}
+    selection = METHODS[method].choose(pool, num_pruned, **taken)
     return dataclasses.replace(selection, prune_fraction=prune_fraction)
 
 

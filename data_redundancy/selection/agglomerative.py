@@ -10,14 +10,13 @@ from data_redundancy.selection.representative import REPRESENTATIVES, distance_t
 from data_redundancy.selection.result import Selection
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "centroid", seed: int = 0) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "centroid") -> Selection:
     """Cuts every class's tree into as many clusters as examples are to stay, and keeps one member of each.
 
     Args:
       pool: with embeddings and dendrograms.
       num_pruned: for every label, how many of its examples go.
       representative: the rule that says which member is kept, one of `REPRESENTATIVES`.
-      seed: not used, for nothing here is random; part of the signature that all methods share.
 
     Returns:
       The selection.

@@ -1,7 +1,7 @@
 """What a selection method may choose from, and by."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,7 @@ class Pool:
       labels: [N] integers, not negative.
       embeddings: [N, D] floats, for methods that look at them.
       dendrograms: the trees of the classes, for methods that cut them.
+      scores: by name, how much training makes of every example, [N] floats each, for methods that go by them.
 
     Raises:
       InputError: labels that are not integers from 0, or lengths that differ.
@@ -38,6 +39,7 @@ class Pool:
     labels: np.ndarray
     embeddings: np.ndarray | None = None
     dendrograms: Dendrograms | None = None
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labels = self.labels
@@ -45,6 +47,9 @@ class Pool:
             raise InputError(f"labels: shape {labels.shape}, type {labels.dtype}, but integers from 0 are needed")
         if self.embeddings is not None and len(self.embeddings) != len(labels):
             raise InputError(f"labels: {len(labels)} labels for {len(self.embeddings)} embeddings")
+        for name, values in self.scores.items():
+            if len(values) != len(labels) or not np.isfinite(values).all():
+                raise InputError(f"scores: {name!r} must be one finite number for each of {len(labels)} examples")
 
     def members_by_class(self) -> dict[int, np.ndarray]:
         """For every label, ascending, its examples' indices [n] int64, ascending."""
