@@ -1,18 +1,61 @@
 """Statistics over trials: what removing data costs, and how sure that is."""
 
+from data_redundancy.evidence.classes import ClassEffect, class_effects
+from data_redundancy.evidence.effects import Effect, compare, interval, paired_effect, unpaired_effect
+from data_redundancy.evidence.largest import largest_fraction, next_fraction
+from data_redundancy.evidence.multiplicity import holm
+from data_redundancy.evidence.noninferiority import MarginTest, Outcome, margin_test
 from data_redundancy.evidence.plot import accuracy_plot
+from data_redundancy.evidence.power import more_seeds
+from data_redundancy.evidence.sequential import Decision, Plan, decide, effects_at_looks, make_plan, rounds
 from data_redundancy.evidence.statistics import ClassChange, Difference, Row, summarise
 from data_redundancy.evidence.table import format_markdown, format_table, write_csv
 from data_redundancy.evidence.trials import Trial
+from data_redundancy.evidence.verdict import (
+    RandomVerdict,
+    Verdict,
+    Versus,
+    decision_words,
+    random_words,
+    verdict_words,
+    verdicts,
+)
 
 __all__ = [
     "ClassChange",
+    "ClassEffect",
+    "Decision",
     "Difference",
+    "Effect",
+    "MarginTest",
+    "Outcome",
+    "Plan",
+    "RandomVerdict",
     "Row",
     "Trial",
+    "Verdict",
+    "Versus",
     "accuracy_plot",
+    "class_effects",
+    "compare",
+    "decide",
+    "decision_words",
+    "effects_at_looks",
     "format_markdown",
     "format_table",
+    "holm",
+    "interval",
+    "largest_fraction",
+    "make_plan",
+    "margin_test",
+    "more_seeds",
+    "next_fraction",
+    "paired_effect",
+    "random_words",
+    "rounds",
     "summarise",
+    "unpaired_effect",
+    "verdict_words",
+    "verdicts",
     "write_csv",
 ]

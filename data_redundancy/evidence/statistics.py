@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from data_redundancy.errors import InputError
+from data_redundancy.evidence.limits import require_confidence
 from data_redundancy.evidence.trials import FULL, RANDOM, SelectionKey, Trial, group_by_selection
 
 MIN_SEEDS = 2
@@ -89,8 +90,7 @@ def summarise(trials: Iterable[Trial], class_names: Sequence[str], confidence: f
         InputError: If there are no trials, a (method, fraction, seed) occurs twice, the number of classes differs from
             that of `class_names`, or `confidence` is outside (0, 1).
     """
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence={confidence}: must be between 0 and 1, both excluded")
+    require_confidence(confidence)
     selections = group_by_selection(trials)
     if not selections:
         raise InputError("trials is empty: at least one finished trial is needed")

@@ -1,0 +1,255 @@
+"""The answer, and the words for it.
+
+Nothing here chooses a run, a step or a seed by its test accuracy: a trial's accuracy is that of its last step, and all
+trials count.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from data_redundancy.evidence.effects import ANYTHING, Effect, compare, interval, p_different
+from data_redundancy.evidence.limits import one_sided, require_confidence, require_margin
+from data_redundancy.evidence.multiplicity import holm
+from data_redundancy.evidence.noninferiority import MarginTest, Outcome, margin_test
+from data_redundancy.evidence.power import MOST_SEEDS, more_seeds
+from data_redundancy.evidence.sequential import Decision
+from data_redundancy.evidence.statistics import MIN_SEEDS, Difference
+from data_redundancy.evidence.trials import FULL, RANDOM, Trial, group_by_selection
+
+_UNTESTED = MarginTest(noninferior_p=1.0, inferior_p=1.0)
+
+
+class Versus(StrEnum):
+    """How a selection does against random subsets of the same size."""
+
+    BETTER = "better than random"
+    WORSE = "worse than random"
+    OPEN = "no difference from random shown"
+
+
+@dataclass(frozen=True)
+class RandomVerdict:
+    """A selection against random subsets of the same size.
+
+    Attributes:
+        outcome: By `adjusted_p`.
+        difference: Accuracy minus that of random subsets, with the interval of this fraction alone.
+        confidence: Level of the interval.
+        adjusted_p: Two-sided p-value of "no difference", corrected for the number of fractions by Holm's rule.
+    """
+
+    outcome: Versus
+    difference: Difference
+    confidence: float
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a share of the training data can go.
+
+    Attributes:
+        method: The selection's method.
+        prune_fraction: Share of the training examples removed, in (0, 1).
+        outcome: By the adjusted p-values below.
+        margin: The loss that is still accepted, a fraction.
+        confidence: Level of the interval; each claim has half of 1 - confidence as its error over all fractions.
+        num_seeds: Seeds that count: those of the difference, or of the side that has fewer where there is none.
+        difference: Accuracy minus that of the full set, with the interval of this fraction alone; None for fewer than 2
+            trials on either side.
+        adjusted: The p-values against the margin, corrected for the number of fractions by Holm's rule.
+        num_fractions: How many fractions of this method were corrected for.
+        settled_alone: Whether the interval leaves out -margin; then, if still not shown, it is the correction that asks
+            for more.
+        more_seeds: If not shown yet, how many more seeds would probably settle it; None for more than 100.
+        from_random: Against random subsets; None for random itself and for fewer than 2 trials on either side.
+    """
+
+    method: str
+    prune_fraction: float
+    outcome: Outcome
+    margin: float
+    confidence: float
+    num_seeds: int
+    difference: Difference | None
+    adjusted: MarginTest
+    num_fractions: int
+    settled_alone: bool
+    more_seeds: int | None
+    from_random: RandomVerdict | None
+
+
+def verdicts(trials: Iterable[Trial], margin: float = 0.005, confidence: float = 0.95) -> list[Verdict]:
+    """Judges every selection against the full set and against random subsets.
+
+    Holm's correction is over the fractions of one method, on each side of the margin; a fraction without trials enough
+    counts as one that was asked. It holds for trials whose number was fixed beforehand: whoever adds seeds until the
+    answer comes out needs `sequential`.
+
+    Args:
+        trials: Finished trials in any order.
+        margin: The loss that is still accepted, a fraction: 0.005 is half a point.
+        confidence: Level of the intervals, in (0, 1).
+
+    Returns:
+        By method name with random last, then by prune fraction.
+
+    Raises:
+        InputError: If a (method, fraction, seed) occurs twice, `margin` is outside (0, 0.5) or `confidence` is outside
+            (0, 1).
+    """
+    require_margin(margin)
+    require_confidence(confidence)
+    selections = group_by_selection(trials)
+    methods = sorted({method for method, _ in selections} - {FULL}, key=lambda method: (method == RANDOM, method))
+    full = selections.get((FULL, 0.0), {})
+    random = {fraction: by_seed for (method, fraction), by_seed in selections.items() if method == RANDOM}
+    return [
+        verdict
+        for method in methods
+        for verdict in _of_method(
+            method,
+            {fraction: selections[name, fraction] for name, fraction in sorted(selections) if name == method},
+            full,
+            {} if method == RANDOM else random,
+            margin,
+            confidence,
+        )
+    ]
+
+
+def verdict_words(verdict: Verdict) -> str:
+    """The verdict as one line, differences in percentage points."""
+    percent = _percent(verdict.prune_fraction)
+    if verdict.difference is None:
+        return (
+            f"{Outcome.OPEN} for {percent}: needs at least {_seeds(MIN_SEEDS)}, of it and of the full set "
+            f"(so far {verdict.num_seeds})"
+        )
+    needed = f": {_more(verdict.more_seeds)}"
+    if verdict.settled_alone:
+        needed = f" with Holm's correction for {verdict.num_fractions} fractions{needed}"
+    found = _found(verdict.difference, f"{_percent(verdict.confidence)} CI")
+    return _answer(verdict.outcome, percent, verdict.margin, needed, found)
+
+
+def random_words(verdict: RandomVerdict) -> str:
+    """How the selection does against random, as one line, differences in percentage points."""
+    return f"{verdict.outcome} ({_found(verdict.difference, f'{_percent(verdict.confidence)} CI')})"
+
+
+def decision_words(decision: Decision, prune_fraction: float) -> str:
+    """What the looks so far say about a fraction, as one line, differences in percentage points."""
+    if decision.next_look is None:
+        more = more_seeds(decision.effect, -decision.margin, decision.level)
+        needed = f" with all {_seeds(decision.difference.num_seeds)} that were planned: {_more(more)}"
+    else:
+        needed = f": the next look is at {_seeds(decision.next_look)}"
+    return _answer(
+        decision.outcome,
+        _percent(prune_fraction),
+        decision.margin,
+        needed,
+        _found(decision.difference, f"{_percent(decision.confidence)} repeated CI"),
+    )
+
+
+def _of_method(
+    method: str,
+    by_fraction: Mapping[float, Mapping[int, Trial]],
+    full: Mapping[int, Trial],
+    random: Mapping[float, Mapping[int, Trial]],
+    margin: float,
+    confidence: float,
+) -> list[Verdict]:
+    level = one_sided(confidence)
+    effects = [_effect(trials, full) for trials in by_fraction.values()]
+    tests = [margin_test(effect, margin) if effect else _UNTESTED for effect in effects]
+    adjusted = [
+        MarginTest(*pair)
+        for pair in zip(
+            holm([test.noninferior_p for test in tests]), holm([test.inferior_p for test in tests]), strict=True
+        )
+    ]
+    outcomes = [test.outcome(level) for test in adjusted]
+    against_random = _against_random(by_fraction, random, confidence)
+    return [
+        Verdict(
+            method=method,
+            prune_fraction=fraction,
+            outcome=outcome,
+            margin=margin,
+            confidence=confidence,
+            num_seeds=effect.num_seeds if effect else min(len(trials), len(full)),
+            difference=interval(effect, confidence) if effect else None,
+            adjusted=p_values,
+            num_fractions=len(effects),
+            settled_alone=test.outcome(level) is not Outcome.OPEN,
+            more_seeds=_missing_seeds(effect, margin, level, outcomes) if effect and outcome is Outcome.OPEN else None,
+            from_random=versus,
+        )
+        for (fraction, trials), effect, test, p_values, outcome, versus in zip(
+            by_fraction.items(), effects, tests, adjusted, outcomes, against_random, strict=True
+        )
+    ]
+
+
+def _missing_seeds(effect: Effect, margin: float, level: float, outcomes: Sequence[Outcome]) -> int | None:
+    """As `more_seeds`, at the level of Holm's next step on the side of the margin where the mean lies."""
+    claim = Outcome.YES if effect.mean > -margin else Outcome.NO
+    return more_seeds(effect, -margin, level / sum(outcome is not claim for outcome in outcomes))
+
+
+def _against_random(
+    by_fraction: Mapping[float, Mapping[int, Trial]], random: Mapping[float, Mapping[int, Trial]], confidence: float
+) -> list[RandomVerdict | None]:
+    effects = [_effect(trials, random.get(fraction, {})) for fraction, trials in by_fraction.items()]
+    adjusted = holm([p_different(effect) if effect else 1.0 for effect in effects])
+    return [
+        RandomVerdict(_versus(effect, p_value < 1 - confidence), interval(effect, confidence), confidence, p_value)
+        if effect
+        else None
+        for effect, p_value in zip(effects, adjusted, strict=True)
+    ]
+
+
+def _effect(trials: Mapping[int, Trial], others: Mapping[int, Trial]) -> Effect | None:
+    return compare(trials, others) if min(len(trials), len(others)) >= MIN_SEEDS else None
+
+
+def _versus(effect: Effect, differs: bool) -> Versus:
+    if not differs:
+        return Versus.OPEN
+    return Versus.BETTER if effect.mean > 0 else Versus.WORSE
+
+
+def _answer(outcome: Outcome, percent: str, margin: float, needed: str, found: str) -> str:
+    points = f"{100 * margin:.6g} points"
+    match outcome:
+        case Outcome.YES:
+            return f"{percent} can go: accuracy stays within {points} of the full set ({found})"
+        case Outcome.NO:
+            return f"no: {percent} cannot go: accuracy falls by more than {points} ({found})"
+        case Outcome.OPEN:
+            return f"{outcome} for {percent}{needed} ({found})"
+
+
+def _more(seeds: int | None) -> str:
+    count = f"more than {MOST_SEEDS} more seeds" if seeds is None else f"about {_seeds(seeds, 'more ')}"
+    return f"{count} would settle it"
+
+
+def _found(difference: Difference, interval_name: str) -> str:
+    ends = f"{interval_name} {100 * difference.low:+z.2f} to {100 * difference.high:+z.2f}"
+    if (difference.low, difference.high) == ANYTHING:
+        ends = f"no {interval_name} as nothing varies"
+    return f"difference {100 * difference.mean:+z.2f}, {ends}, {_seeds(difference.num_seeds)}"
+
+
+def _seeds(number: int, before: str = "") -> str:
+    return f"{number} {before}seed{'' if number == 1 else 's'}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.6g}%"
