@@ -18,6 +18,7 @@ from data_redundancy.errors import STOPPED, BucketUnavailableError, InputError, 
 
 USAGE = """\
 usage: data-redundancy STAGE --config=CONFIG --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
+       data-redundancy diff SELECTION_A SELECTION_B [--workdir=DIR]
 
 Finds the training images a classifier does not need: trains, embeds, clusters every class, keeps one image of every
 cluster, trains again on what is kept, and compares it with the full set and with random subsets.
@@ -25,11 +26,27 @@ cluster, trains again on what is kept, and compares it with the full set and wit
 FLAGS = {
     "shard": "sweep only: i/n runs every n-th trial, from the i-th (0 to n-1): for n jobs on one --workdir",
     "workdir": "directory for all artifacts, local or gs://BUCKET/DIR; a stage that finds its artifact there skips",
-    "embeddings": "select only: an .npy of [N, D] embeddings made elsewhere; --config and --workdir are not needed",
-    "labels": "select only: an .npy of [N] labels; may be left out with --config.cluster.scope=dataset",
+    "embeddings": "select only: embeddings made elsewhere (.npy, .npz, Parquet, Zarr, Hugging Face); see select --help",
+    "labels": "select only, with --embeddings: their labels, where they are not beside them; see select --help",
     "fraction": "select only, with --embeddings: the share to remove",
-    "out": "select only, with --embeddings: the directory to write",
+    "veto": "select only: a veto.json, as the report's gallery saves it: images to keep or to drop in any case",
+    "selection": "export only: which selection, such as agglomerative-0.1, or its directory",
+    "format": "export only: tfds (default), webdataset, huggingface, imagefolder, or a list: txt, csv, parquet, npy",
+    "file_format": "export only, with --format=tfds: tfrecord or array_record; by default that of the source",
+    "splits": "export only: the other splits to copy along: all (default), none, or names with commas",
+    "num_shards": "export only: files per split; by default from their size",
+    "overwrite": "export only: replaces what is at --out, once the new one is complete",
+    "out": "select, with --embeddings, and export: the directory (or file, of a list) to write",
 }
+TAKEN_BY = {
+    "shard": ("sweep",),
+    **dict.fromkeys(("embeddings", "labels", "fraction", "veto"), ("select",)),
+    **dict.fromkeys(("selection", "format", "file_format", "splits", "num_shards", "overwrite"), ("export",)),
+    "out": ("select", "export"),
+}
+"""The stages that take a flag; all take the others."""
+SWITCHES = ("--overwrite", "-overwrite")
+"""Flags that need no value."""
 PROCESS_FLAGS = {
     "coordinator": "several processes: HOST:PORT of process 0 (or JAX_COORDINATOR_ADDRESS in the environment)",
     "num_processes": "several processes: how many there are (or JAX_NUM_PROCESSES)",
@@ -101,7 +118,7 @@ def _tell(error: BaseException, argv: list[str]) -> tuple[int, str]:
 
 
 def _run(argv: list[str]) -> None:
-    names = [*stages.ORDER, "run"]
+    names = [*stages.ORDER, *stages.OTHERS, "run"]
     stage = next((arg for arg in argv if not arg.startswith("-")), None)
     if {"--help", "-h", "--helpfull", "help"} & set(argv) or not argv:
         print(_stage_help(stage) if stage in names else _help())
@@ -109,11 +126,31 @@ def _run(argv: list[str]) -> None:
     if argv[0] not in names:
         raise InputError(f"{argv[0]!r}: no such stage; the stage comes first, one of {', '.join(names)}")
     _set_up_environment()
-    config, given, rest = _parse(argv[1:])
+    config, given, rest = _parse([f"{arg}=true" if arg in SWITCHES else arg for arg in argv[1:]])
+    _check_flags(argv[0], given)
+    if argv[0] == "diff":
+        _diff(rest, given)
+        return
     if rest:
         raise InputError(f"{rest[0]!r}: not understood; after the stage come flags, --NAME=VALUE")
     _join_other_processes(given)
     _run_stage(argv[0], config, given)
+
+
+def _check_flags(stage: str, given: dict[str, str | None]) -> None:
+    for name, takers in TAKEN_BY.items():
+        if given[name] is not None and stage not in takers:
+            those = " and ".join(map(repr, takers))
+            only = f"the stage {those} takes" if len(takers) == 1 else f"the stages {those} take"
+            raise InputError(f"--{name}={given[name]}: only {only} it")
+
+
+def _diff(selections: list[str], given: dict[str, str | None]) -> None:
+    if len(selections) != 2:
+        raise InputError(f"diff: {len(selections)} selections given, not two: each a directory or a name in --workdir")
+    from data_redundancy.stages import diff
+
+    diff.run(*selections, workdir=given["workdir"])
 
 
 def _join_other_processes(given: dict[str, str | None]) -> None:
@@ -132,23 +169,20 @@ def _parse(argv):
 
 
 def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
-    array_flags = [name for name in ("embeddings", "labels", "fraction", "out") if given[name] is not None]
-    if array_flags and stage != "select":
-        raise InputError(f"--{array_flags[0]}: only the stage 'select' takes it")
-    if array_flags:
+    if stage == "select" and any(given[name] is not None for name in ("embeddings", "labels", "fraction", "out")):
         _select_from_arrays(config, given)
         return
     for name, value in (("config", config), ("workdir", given["workdir"])):
         if value is None:
             example = "such as --config=digits" if name == "config" else "a directory"
             raise InputError(f"--{name}: must be given, {example}")
-    if given["shard"] is not None and stage != "sweep":
-        raise InputError(f"--shard={given['shard']}: only the stage 'sweep' takes it")
     from data_redundancy import parallel, workdir
     from data_redundancy.stages import check
 
     check.check(config)
-    options = {} if given["shard"] is None else {"shard": _shard(given["shard"])}
+    options = {name: given[name] for name, takers in TAKEN_BY.items() if given[name] is not None and stage in takers}
+    if "shard" in options:
+        options["shard"] = _shard(options["shard"])
     directory = workdir.Workdir(given["workdir"])
     for name in stages.ORDER if stage == "run" else [stage]:
         importlib.import_module(f"data_redundancy.stages.{name}").run(config, directory, **options)
@@ -164,19 +198,15 @@ def _select_from_arrays(config, given: dict[str, str | None]) -> None:
         )
     if given["workdir"] is not None:
         raise InputError(f"--workdir={given['workdir']}: not with --embeddings; --out says where to write")
-    missing = [name for name in ("labels", "fraction", "out") if given[name] is None]
-    if config.cluster.scope == "dataset" and "labels" in missing:
-        missing.remove("labels")
+    missing = [name for name in ("fraction", "out") if given[name] is None]
     if missing:
-        but = ", unless --config.cluster.scope=dataset" if missing[0] == "labels" else ""
-        raise InputError(f"--{missing[0]}: must be given with --embeddings, --labels, --fraction and --out{but}")
+        raise InputError(f"--{missing[0]}: must be given with --embeddings, beside --fraction and --out")
     fraction = _fraction(given["fraction"])
     from data_redundancy.stages import check, select
 
     check.check(config)
-    select.run_on_arrays(
-        config, embeddings=given["embeddings"], labels=given["labels"], fraction=fraction, out=given["out"]
-    )
+    arrays = {name: given[name] for name in ("embeddings", "labels", "out", "veto")}
+    select.run_on_arrays(config, fraction=fraction, **arrays)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -227,7 +257,9 @@ class _Handler(logging.Handler):
 def _help() -> str:
     lines = [USAGE, "stages, in order:"]
     lines += [f"  {name:10}{_docstring(name).splitlines()[0]}" for name in stages.ORDER]
-    lines += [f"  {'run':10}All of them in order.", "", "flags:"]
+    lines += [f"  {'run':10}All of them in order.", "", "and then:"]
+    lines += [f"  {name:10}{_docstring(name).splitlines()[0]}" for name in stages.OTHERS]
+    lines += ["", "flags:"]
     lines += [f"  {'--config':14}a config file, or the name of a shipped one: {', '.join(_shipped())}"]
     lines += [f"  {'--' + name:14}{text}" for name, text in FLAGS.items()]
     lines += [f"  {'--' + name:19} {text}" for name, text in PROCESS_FLAGS.items()]

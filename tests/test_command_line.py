@@ -15,7 +15,7 @@ import data_redundancy as dr
 from data_redundancy import config_flags, main, stages
 from data_redundancy.stages import check
 
-STAGES = ("prepare", "train", "embed", "cluster", "select", "sweep", "report")
+STAGES = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report")
 
 
 @pytest.fixture(autouse=True)
@@ -124,8 +124,8 @@ def test_all_stages_are_here():
         ),
         (["train", *TINY, "--workdir"], "Missing value for flag --workdir"),
         (["train", *TINY, "--workdir=w", "more"], "'more': not understood; "),
-        (["train", *TINY, "--workdir=w", "--fraction=0.1"], "--fraction: only the stage 'select' takes it"),
-        (["select", "--embeddings=e.npy"], "--labels: must be given with --embeddings, "),
+        (["train", *TINY, "--workdir=w", "--fraction=0.1"], "--fraction=0.1: only the stage 'select' takes it"),
+        (["select", "--embeddings=e.npy"], "--fraction: must be given with --embeddings, "),
         (["select", "--fraction=0.1", "--config=digits", "--workdir=w"], "--embeddings: must be given with "),
     ],
 )
@@ -380,8 +380,8 @@ def test_a_fraction_that_would_empty_a_class(capfd, arrays):
     ("flags", "told"),
     [
         (["--embeddings=none.npy"], "--embeddings=none.npy: no such file$"),
-        (["--labels=file"], "--labels=file: must be an .npy file of numbers"),
-        (["--labels=two.npz"], "--labels=two.npz: must be a .npy file with one array, this one holds a, b$"),
+        (["--labels=file"], "--labels=file: must be an .npy or .npz file, a Parquet file "),
+        (["--labels=two.npz"], "--labels=two.npz: holds a, b, none of them called label or labels; say which by "),
         (["--out=file/kept"], ".*file/kept: cannot be written "),
         (["--out=/proc/kept"], ".*/proc/kept: cannot be written "),
         (["--config.select.method=best"], "--config.select.method='best': must be one of agglomerative, random"),

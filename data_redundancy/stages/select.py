@@ -1,25 +1,41 @@
 """Select what to keep: cut the trees, keep one representative of every cluster.
 
 Reads:
-  WORKDIR/embeddings/ and WORKDIR/dendrograms/; or, with --embeddings and --labels, arrays made elsewhere, and no model.
+  WORKDIR/embeddings/ and WORKDIR/dendrograms/; or, with --embeddings and --labels, arrays made elsewhere, and no model;
+  with --veto, a veto.json, as the report's gallery saves it.
 Writes:
   WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices kept; examples.parquet with
   index, tfds_id, file_name, label, class_name, cluster, kept, representative, distance; manifest.json.
+  With --veto the name ends in -veto-DIGEST, and the manifest has the indices kept and dropped by it.
 Takes:
-  select.method (agglomerative, random), select.fraction, select.allocation (per_class, global),
-  select.representative (centroid, medoid, nested), select.seed;
-  or --embeddings=FILE.npy [N, D], --labels=FILE.npy [N] integers (may be left out with cluster.scope=dataset),
-  --fraction, --out=DIR (local, or gs://BUCKET/DIR), with cluster.linkage, .scope, .memory_limit_gb, select.method,
-  .allocation, .representative and .seed from --config (the default one if none is given).
+  select.method (agglomerative, random, kcenter, herding, prototypes, semdedup, facility_location; with scores el2n,
+  grad_norm, forgetting, ccs), select.fraction, select.allocation (per_class, global), select.seed, and options of
+  methods: select.representative (agglomerative: centroid, medoid, nested), select.centre .end (prototypes: kmeans,
+  class; hard, easy), select.score .hardest_pruned (ccs);
+  or --embeddings=PATH[:NAME] [N, D] floats, --labels=PATH[:NAME] [N] integers or strings, --fraction, --out=DIR (local,
+  or gs://BUCKET/DIR), with cluster.linkage, .scope, .memory_limit_gb, select.method, .allocation, .representative and
+  .seed from --config (the default one if none is given).
+  PATH is local: an .npy or .npz file; a Parquet file, or a folder of them in the order of their names; a Zarr array or
+  group, such as WORKDIR/embeddings; a folder that Hugging Face's save_to_disk wrote. NAME is an array or column, by
+  default embedding or embeddings, and label or labels. Without --labels they come from the file of the embeddings; they
+  may be missing with cluster.scope=dataset. Columns tfds_id (or id) and file_name of a table go to examples.parquet.
+  --veto=FILE.json {"format": "data_redundancy veto", "version": 1, "keep": [...], "drop": [...]} of indices, tfds_ids
+  or file names: images to keep stay besides what the method keeps, images to drop go. A cluster whose representative
+  goes gets the nearest member to it as the new one, of those to keep if it has any, else of those not to drop.
 Example:
   data-redundancy select --config=digits --workdir=runs/digits --config.select.fraction=0.3
+  data-redundancy select --config=digits --workdir=runs/digits --veto=veto.json
   data-redundancy select --embeddings=e.npy --labels=l.npy --fraction=0.1 --out=kept
+  data-redundancy select --embeddings=train.parquet:clip --fraction=0.1 --out=kept
 """
 
+import contextlib
 import hashlib
+import json
 import logging
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -30,67 +46,117 @@ from data_redundancy.clustering.dendrograms import Dendrograms, check_labels
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.errors import InputError
 from data_redundancy.selection import Pool, allocation, select
-from data_redundancy.stages import common, fingerprints, trees
+from data_redundancy.selection.veto import Veto
+from data_redundancy.selection.veto_file import parse
+from data_redundancy.stages import arrays, common, fingerprints, keeplists, trees
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
+def run(config: ConfigDict, workdir: Workdir, *, veto: str | None = None) -> None:
+    """Runs the stage.
+
+    Raises:
+        InputError: for what is missing or was made from something else, or a veto that cannot be obeyed.
+    """
     wanted = (config.select.method, config.select.fraction, config.select.seed)
-    keep_lists = KeepLists(config, workdir)
+    keep_lists = KeepLists(config, workdir, None if veto is None else _veto_of_split(config, veto))
     directory = workdir.show(workdir.selection(keep_lists.name(*wanted)))
     if keep_lists.load(*wanted) is not None:
         log.info("select: already done, skipped (%s)", directory)
         return
     common.check_fractions(config, "select.fraction", [config.select.fraction])
     trees.check_depth(config, "select.fraction", [config.select.fraction], [config.select.method])
-    keep = keep_lists.make(*wanted)
+    with _veto_named(veto):
+        keep = keep_lists.make(*wanted)
     log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
 
 
-def run_on_arrays(config: ConfigDict, *, embeddings: str, labels: str | None, fraction: float, out: str) -> None:
-    """Selects from embeddings made elsewhere; `labels` may be None where the scope is the data set.
+def run_on_arrays(
+    config: ConfigDict, *, embeddings: str, labels: str | None, fraction: float, out: str, veto: str | None = None
+) -> None:
+    """Selects from embeddings made elsewhere; `labels` may be None where they are beside the embeddings.
 
     Raises:
         InputError: for files that cannot be read or do not hold what is needed, or an `out` that is there already.
     """
     directory = storage.locate(out, "--out")
     _check_writable(directory, out)
-    x = _load_array(embeddings, "--embeddings")
-    y = None if labels is None else _load_array(labels, "--labels")
-    with common.arguments_named({"embeddings": "--embeddings", "labels": "--labels", "prune_fraction": "--fraction"}):
+    examples = arrays.load(embeddings, labels, needs_labels=config.cluster.scope == "class")
+    fields = {"embeddings": "--embeddings", "labels": examples.labels_from, "prune_fraction": "--fraction"}
+    with common.arguments_named(fields):
+        x = check_embeddings(examples.embeddings)
+        digest = _digest(x)
+        wish = None if veto is None else _read_veto(veto, digest, len(x), examples)
         selection = select(
-            _pool(config, x, y, fraction),
+            _pool(config, x, examples.labels, fraction),
             method=config.select.method,
             prune_fraction=fraction,
             allocation=config.select.allocation,
-            representative=config.select.representative,
             seed=config.select.seed,
+            **keeplists.options(config),
+        )
+    with _veto_named(veto):
+        selection, record = keeplists.obey(
+            wish, selection, embeddings=x, labels=examples.labels, class_names=examples.class_names
         )
     fingerprint = {
-        "embeddings": f"{os.path.basename(embeddings)} {_digest(x)}",
-        "labels": None if labels is None else f"{os.path.basename(labels)} {_digest(y)}",
+        "embeddings": f"{_base_name(embeddings)} {digest}",
+        "labels": None if examples.labels is None else f"{_base_name(labels or embeddings)} {_digest(examples.labels)}",
         "cluster.linkage": config.cluster.linkage,
         **fingerprints.selection_options(config, config.select.method, config.select.seed),
+        **keeplists.veto_fingerprint(wish),
     }
     artifacts.write_selection(
         directory,
         selection,
-        labels=y,
-        class_names=None,
-        tfds_ids=None,
-        file_names=None,
+        labels=examples.labels,
+        class_names=examples.class_names,
+        tfds_ids=examples.tfds_ids,
+        file_names=examples.file_names,
         fingerprint=fingerprint,
+        veto=record,
     )
-    log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", f"{len(x):,}", os.path.join(out, "keep.npy"))
+    num_examples = f"{selection.num_examples:,}"
+    log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", num_examples, os.path.join(out, "keep.npy"))
+
+
+def _veto_of_split(config: ConfigDict, path: str) -> Veto:
+    train = common.load_dataset(config).train
+    return _read_veto(path, train.digest, len(train.labels), train)
+
+
+def _read_veto(path: str, dataset: str, num_examples: int, named: Any) -> Veto:
+    """Reads a veto.json; `named` has tfds_ids and file_names, or None in their place."""
+    file = storage.locate(path, "--veto")
+    if not file.is_file():
+        raise InputError(f"--veto={path}: no such file")
+    try:
+        document = json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(f"--veto={path}: not a JSON file ({error})") from None
+    with _veto_named(path):
+        return parse(
+            document,
+            num_examples=num_examples,
+            dataset=dataset,
+            tfds_ids=named.tfds_ids,
+            file_names=named.file_names,
+        )
+
+
+def _veto_named(path: str | None) -> contextlib.AbstractContextManager[None]:
+    return common.arguments_named({"veto": f"--veto={path}"})
+
+
+def _base_name(path: str) -> str:
+    return os.path.basename(path.rstrip("/"))
 
 
 def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None, fraction: float) -> Pool:
     """The arrays, clustered as deep as the fraction needs it."""
-    embeddings = check_embeddings(embeddings)
     labels = np.zeros(len(embeddings), np.int64) if labels is None else labels
     labels = trees.labels_in_scope(config, check_labels(labels, len(embeddings)))
     if not fingerprints.needs_trees(config, config.select.method):
@@ -106,18 +172,6 @@ def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None,
             found[label] = tree
             bar.update(len(found))
     return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, config.cluster.linkage))
-
-
-def _load_array(path: str, field: str) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{field}={path}: no such file") from None
-    except (OSError, ValueError, EOFError):
-        raise InputError(f"{field}={path}: must be an .npy file of numbers, as numpy.save writes it") from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{field}={path}: must be a .npy file with one array, this one holds {', '.join(array.files)}")
-    return array
 
 
 def _digest(array: np.ndarray) -> str:
