@@ -21,7 +21,10 @@ log = logging.getLogger("data_redundancy")
 
 
 class Sums:
-    """Adds up dictionaries of sums, on the device, and divides once by their "count"."""
+    """Adds up dictionaries of sums, on the device, and divides once by their "count".
+
+    All are scalars, or all are arrays of one shape, of many runs; these come out as lists.
+    """
 
     def __init__(self, so_far: dict[str, Any] | None = None):
         self._sums = so_far
@@ -30,15 +33,15 @@ class Sums:
         """Adds one dictionary; does not wait for the device."""
         self._sums = sums if self._sums is None else jax.tree.map(lambda a, b: a + b, self._sums, sums)
 
-    def so_far(self) -> dict[str, float] | None:
+    def so_far(self) -> dict[str, Any] | None:
         """The sums, from which another object may go on; None where there are none."""
-        return None if self._sums is None else {name: x.item() for name, x in jax.device_get(self._sums).items()}
+        return None if self._sums is None else {name: x.tolist() for name, x in jax.device_get(self._sums).items()}
 
-    def means(self) -> dict[str, float]:
+    def means(self) -> dict[str, Any]:
         """Every sum but "count", divided by it; starts over."""
         sums, self._sums = jax.device_get(self._sums), None
-        count = float(sums.pop("count"))
-        return {name: float(value) / count for name, value in sums.items()}
+        count = np.asarray(sums.pop("count"), np.float64)
+        return {name: (np.asarray(value, np.float64) / count).tolist() for name, value in sums.items()}
 
 
 class MetricWriter:

@@ -43,12 +43,18 @@ def pmap(function: Callable, *, in_axes: Any, out_axes: Any, donate_argnums: tup
             jax.block_until_ready(result)
         return result
 
+    call.lower = mapped.lower  # as of what jax.jit gives: to see what it takes before it is called
     return call
 
 
 def replicate(tree: Any) -> Any:
     """Puts a copy of every array on each local device."""
     return jax.device_put(tree, _local_sharding(PartitionSpec()))
+
+
+def spread(tree: Any) -> Any:
+    """Puts each row of arrays [local devices, ...] on a device of its own."""
+    return jax.device_put(tree, _local_sharding(PartitionSpec(AXIS)))
 
 
 def own_part(array: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -81,7 +87,7 @@ def put_on_devices(batches: Iterable[Any], *, ahead: int) -> Iterator[Any]:
     """
     waiting = collections.deque()
     for batch in batches:
-        waiting.append(jax.device_put(batch, _local_sharding(PartitionSpec(AXIS))))
+        waiting.append(spread(batch))
         if len(waiting) > ahead:
             yield waiting.popleft()
     yield from waiting
@@ -141,6 +147,11 @@ def may_be_running(job: str) -> bool:
 
 def _host() -> str:
     return socket.gethostname()[:64]  # as long as Linux lets it be: names that begin alike are told apart at the end
+
+
+def local_devices() -> int:
+    """How many devices this process drives."""
+    return jax.local_device_count()
 
 
 def is_main_process() -> bool:

@@ -45,6 +45,22 @@ def deferred() -> Iterator[None]:
         _deferring -= 1
 
 
+@contextlib.contextmanager
+def heeded() -> Iterator[None]:
+    """Within the block, which is in one of `deferred`, SIGTERM ends the command at once; also one that came before it.
+
+    For long work in between, once what there is to save is saved.
+    """
+    global _deferring
+    before, _deferring = _deferring, 0
+    try:
+        if _requested:
+            raise Stopped("told to stop (SIGTERM)")
+        yield
+    finally:
+        _deferring = before
+
+
 def _handle(signum, frame) -> None:
     global _requested
     _requested = True

@@ -1,12 +1,13 @@
 """Training on digits; `test_training` imports it, and runs it in processes with other numbers of devices or that die.
 
 python training_script.py devices DIRECTORY RUN
+python training_script.py together DIRECTORY
 python training_script.py resume DIRECTORY STEPS_PER_CALL [KIND:STEP]
 
-Runs and their outcomes (.npz) go into DIRECTORY. `devices` also restores the checkpoint of RUN, a directory. `resume`
-goes on with the run "cut" and then makes the run "uninterrupted". With KIND:STEP the process kills itself on its way:
-for `save`, as the checkpoint of STEP is about to take its place; for `line`, when half the line of STEP has been
-written and the checkpoints before are complete.
+Runs and their outcomes (.npz) go into DIRECTORY. `together` makes several runs at once. `devices` also restores the
+checkpoint of RUN, a directory. `resume` goes on with the run "cut" and then makes the run "uninterrupted". With
+KIND:STEP the process kills itself on its way: for `save`, as the checkpoint of STEP is about to take its place; for
+`line`, when half the line of STEP has been written and the checkpoints before are complete.
 """
 
 import functools
@@ -103,6 +104,22 @@ def make_run(directory, *, seed=3, num_steps=NUM_STEPS, warmup_steps=2, keep=Non
     )
 
 
+def make_runs(directory, count=3, **changes):
+    """Runs of different seeds, on keep lists of different lengths."""
+    return [make_run(directory / str(k), seed=k, keep=np.arange(k, 1400 - 50 * k, 2), **changes) for k in range(count)]
+
+
+def outcome(trainer, run, result):
+    """What a run has left, and what it gave, by name."""
+    lines = read_metrics(run.directory)
+    return {
+        "lines": np.array([[line["step"], line["loss"], line["accuracy"], line["learning_rate"]] for line in lines]),
+        "class_accuracy": result["class_accuracy"],
+        "test": np.array([result["loss"], result["accuracy"]]),
+        **flatten(trainer.restore(run)),
+    }
+
+
 def flatten(state):
     """Every array of a state by its path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
@@ -180,6 +197,11 @@ def main(mode, directory, *arguments):
         np.savez(directory / "outcome.npz", **train_and_embed(directory))
         restored = make_trainer(TinyNet()).restore(make_run(pathlib.Path(*arguments)))
         np.savez(directory / "restored.npz", **flatten(restored))
+        return
+    if mode == "together":
+        trainer, runs = make_trainer(TinyNet(), **DEVICES_SETTINGS), make_runs(directory)
+        for k, (run, result) in enumerate(zip(runs, trainer.train_together(runs), strict=True)):
+            np.savez(directory / f"{k}.npz", devices=jax.device_count(), **outcome(trainer, run, result))
         return
     steps_per_call, *deadly = arguments
     for spec in deadly:

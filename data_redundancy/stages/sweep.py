@@ -8,7 +8,9 @@ Writes:
 Takes:
   sweep.fractions .methods .seeds, sweep.equal (compare at an equal number of steps, or of epochs), model.*, train.*,
   input.*. Methods that draw at random draw anew for every seed. With --shard=i/n, every n-th trial from the i-th on:
-  n jobs on one workdir then share the sweep.
+  n jobs on one workdir then share the sweep. sweep.trials_per_device: so many trials are trained at the same time, each
+  whole on one device, with the results they have alone but for rounding; 0: one at a time over all devices; None: as
+  many as there is memory for on accelerators, one at a time on CPU, on several processes and where images stream.
 Example:
   data-redundancy sweep --config=digits --workdir=runs/digits --config.sweep.fractions="(0.1,0.3,0.5)"
 """
@@ -17,10 +19,10 @@ import logging
 
 from ml_collections import ConfigDict
 
-from data_redundancy import metrics
+from data_redundancy import metrics, parallel
 from data_redundancy.stages import common, grid, trees
 from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.stages.trials import Trials
+from data_redundancy.stages.trials import Trials, can_run_together
 from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
@@ -28,6 +30,7 @@ log = logging.getLogger("data_redundancy")
 
 def run(config: ConfigDict, workdir: Workdir, *, shard: tuple[int, int] = (0, 1)) -> None:
     """Runs the stage; of `shard` (i, n), every n-th trial from the i-th on."""
+    together = can_run_together(config)
     common.check_fractions(config, "sweep.fractions", config.sweep.fractions)
     trees.check_depth(config, "sweep.fractions", config.sweep.fractions, config.sweep.methods)
     trials = Trials(config, workdir)
@@ -36,17 +39,20 @@ def run(config: ConfigDict, workdir: Workdir, *, shard: tuple[int, int] = (0, 1)
     todo = [plan for plan in plans if trials.result(plan) is None]
     if len(todo) < len(plans):
         log.info("sweep: %d of %d trials already done, skipped", len(plans) - len(todo), len(plans))
-    with metrics.progress("sweep", total=len(plans), unit="trials", initial=len(plans) - len(todo)) as bar:
-        for done, plan in enumerate(todo, len(plans) - len(todo) + 1):
-            result = trials.run(plan)
-            log.info(
-                "sweep: trial %d/%d, %s seed %d: test accuracy %.2f%% with %s images (%.1f s)",
-                done,
-                len(plans),
-                plan.selection,
-                plan.seed,
-                100 * result["accuracy"],
-                f"{result['num_kept']:,}",
-                result["train_seconds"],
-            )
+    at_once, done = trials.at_once() if together and len(todo) > 1 else 1, len(plans) - len(todo)
+    with metrics.progress("sweep", total=len(plans), unit="trials", initial=done) as bar:
+        for batch in grid.batches(todo, trials.alike, at_once=at_once, devices=parallel.local_devices()):
+            for result in [trials.run(batch[0])] if len(batch) == 1 else trials.run_together(batch):
+                done += 1
+                log.info(
+                    "sweep: trial %d/%d, %s seed %d: test accuracy %.2f%% with %s images (%.1f s%s)",
+                    done,
+                    len(plans),
+                    result["selection"],
+                    result["seed"],
+                    100 * result["accuracy"],
+                    f"{result['num_kept']:,}",
+                    result["train_seconds"],
+                    "" if len(batch) == 1 else f" each, {len(batch)} at once",
+                )
             bar.update(done)

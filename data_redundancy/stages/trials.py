@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -13,6 +16,8 @@ from data_redundancy.errors import InputError
 from data_redundancy.stages import common, fingerprints, inputs
 from data_redundancy.training.schedule import scaled_learning_rate
 from data_redundancy.workdir import Workdir
+
+log = logging.getLogger("data_redundancy")
 
 FULL = "full"
 """Name and method of the selection that keeps everything."""
@@ -27,6 +32,21 @@ class Plan:
     prune_fraction: float
     seed: int
     keep: np.ndarray | None
+
+
+def can_run_together(config: ConfigDict) -> bool:
+    """Whether trials can run together here: in one process, with images in memory.
+
+    Raises:
+        InputError: if they cannot for there are several processes, and `sweep.trials_per_device` asks for it.
+    """
+    asked, processes = config.sweep.trials_per_device, parallel.process_count()
+    if asked and processes > 1:
+        raise InputError(
+            f"--config.sweep.trials_per_device={asked}: must be 0 or None on {processes} processes, which train one "
+            "trial at a time"
+        )
+    return processes == 1 and config.input.mode == "memory"
 
 
 class Trials:
@@ -60,20 +80,54 @@ class Trials:
 
     def run(self, plan: Plan, *, parameter_overview: bool = False) -> dict[str, Any]:
         """The result of a trial; trains it first, from its newest checkpoint if it has one, unless it is finished."""
+        trainer = self.trainer
+        return self._run_all([plan], lambda runs: [trainer.train(runs[0], parameter_overview=parameter_overview)])[0]
+
+    def run_together(self, plans: Sequence[Plan]) -> list[dict[str, Any]]:
+        """As `run`, all at the same time; `alike` is the same of all of them."""
+        return self._run_all(plans, self.trainer.train_together)
+
+    def alike(self, plan: Plan) -> tuple[int, ...]:
+        """What trials that run together must have in common: their length, their warm-up and how far they are."""
+        run = self._run(plan)
+        return run.num_steps, run.warmup_steps, self.trainer.step_of(run)
+
+    def at_once(self) -> int:
+        """How many trials to run together, at most, by `sweep.trials_per_device`; says what it chose."""
+        per_device, devices = self._config.sweep.trials_per_device, parallel.local_devices()
+        if per_device is None:
+            per_device = self.trainer.runs_that_fit()
+            log.info("sweep: %s (sweep.trials_per_device)", _choice(per_device, devices))
+        return max(1, per_device * devices)
+
+    def _run_all(
+        self, plans: Sequence[Plan], train: Callable[[list[training.Run]], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
         # First what may still be refused: a manifest without a run would stand in the way of the corrected command.
-        # It takes a while: another job may finish the trial, or begin one of something else.
-        trainer, run = self.trainer, self._run(plan)
-        result = self.result(plan)
-        if result is not None:
-            return result
-        directory = self._workdir.trial(plan.selection, plan.seed)
+        # It takes a while: another job may finish a trial, or begin one of something else.
+        runs = [self._run(plan) for plan in plans]
+        results = [self.result(plan) for plan in plans]
+        left = [i for i, result in enumerate(results) if result is None]
+        if not left:
+            return results
         if parallel.is_main_process():
-            workdir.write_json(directory / "manifest.json", artifacts.manifest(self._fingerprint(plan)))
-        with workdir.writing(directory), common.arguments_named(common.DATASET_FIELDS):
-            measured = trainer.train(run, parameter_overview=parameter_overview)
+            for i in left:
+                manifest = artifacts.manifest(self._fingerprint(plans[i]))
+                workdir.write_json(runs[i].directory / "manifest.json", manifest)
+        # Of several it is not known whose files cannot be written.
+        at = runs[left[0]].directory if len(left) == 1 else self._workdir.trials
+        with workdir.writing(at), common.arguments_named(common.DATASET_FIELDS):
+            measured = train([runs[i] for i in left])
+        for i, of_run in zip(left, measured, strict=True):
+            results[i] = self._finish(plans[i], of_run)
+        return results
+
+    def _finish(self, plan: Plan, measured: dict[str, Any]) -> dict[str, Any]:
+        """Writes the result of a trial unless there is one."""
         finished_meanwhile = self.result(plan)
         if finished_meanwhile is not None:
             return finished_meanwhile
+        directory = self._workdir.trial(plan.selection, plan.seed)
         result = {
             "selection": plan.selection,
             "method": plan.method,
@@ -130,6 +184,15 @@ class Trials:
 
     def _keep(self, plan: Plan) -> np.ndarray:
         return np.arange(len(self._dataset.train.labels)) if plan.keep is None else plan.keep
+
+
+def _choice(per_device: int, devices: int) -> str:
+    """In words, what was chosen where nothing is asked for."""
+    if per_device:
+        return f"up to {per_device} trials at once on each of {devices} devices, for which there is memory"
+    if jax.default_backend() == "cpu":
+        return "one trial at a time, as is fastest on CPU"
+    return "one trial at a time, over all devices: a whole one does not fit into the memory of each"
 
 
 _trainers: dict[str, training.Trainer] = {}

@@ -3,11 +3,13 @@
 from data_redundancy.training.inference import embed
 from data_redundancy.training.inputs import InMemory, Streamed, StreamSettings, channel_statistics
 from data_redundancy.training.schedule import duration
+from data_redundancy.training.scores import Scorer, forgetting_events
 from data_redundancy.training.trainer import Run, Trainer, TrainSettings, default_steps_per_call
 
 __all__ = [
     "InMemory",
     "Run",
+    "Scorer",
     "StreamSettings",
     "Streamed",
     "TrainSettings",
@@ -16,4 +18,5 @@ __all__ = [
     "default_steps_per_call",
     "duration",
     "embed",
+    "forgetting_events",
 ]

@@ -1,6 +1,6 @@
 """Evaluation and embedding: complete, in canonical order, on any number of devices and processes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -29,15 +29,26 @@ def evaluate(model_evaluate, variables: Any, split: Input, *, batch_size: int) -
     Returns:
         {"accuracy": float, "loss": float, "class_accuracy": [num_classes] float64, NaN for a class without examples}.
     """
-    num_examples = split.num_examples
-    rows = inference_batches(0, num_examples, batch_size=batch_size, num_batches=-(-num_examples // batch_size))
-    own = ((parallel.own_part(index), parallel.own_part(mask)) for index, mask in rows)
-    calls = (
-        model_evaluate(variables, split.data, batch, parallel.stack_local(mask)) for batch, mask in _batches(split, own)
+    return accuracies(_totals(model_evaluate, variables, split, batch_size=batch_size, own=parallel.own_part))
+
+
+def evaluate_together(model_evaluate, variables: Any, split: Input, *, batch_size: int) -> dict[str, Any]:
+    """The sums over a split of every run, [devices, runs, ...] each; for `accuracies`, one run after the other.
+
+    Args:
+        model_evaluate: what `make_evaluate_together` built.
+        variables: of all runs [devices, runs, ...].
+        split: where its images are.
+        batch_size: rows per call, of which every device gets all.
+    """
+    devices = jax.local_device_count()
+    return _totals(
+        model_evaluate, variables, split, batch_size=batch_size, own=lambda rows: np.concatenate([rows] * devices)
     )
-    totals = None
-    for sums in _wait_behind(calls):
-        totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
+
+
+def accuracies(totals: dict[str, Any]) -> dict[str, Any]:
+    """What `evaluate` gives, from the sums of one run."""
     correct, count = totals["correct"].astype(np.float64), totals["count"]
     class_accuracy = np.divide(correct, count, out=np.full(len(count), np.nan), where=count > 0)
     return {
@@ -45,6 +56,21 @@ def evaluate(model_evaluate, variables: Any, split: Input, *, batch_size: int) -
         "loss": float(totals["loss"] / count.sum()),
         "class_accuracy": class_accuracy,
     }
+
+
+def _totals(model_evaluate, variables: Any, split: Input, *, batch_size: int, own: Callable) -> dict[str, Any]:
+    """Sums over all batches, on the host; `own` gives this process's rows of a batch's rows."""
+    num_examples = split.num_examples
+    rows = inference_batches(0, num_examples, batch_size=batch_size, num_batches=-(-num_examples // batch_size))
+    owned = ((own(index), own(mask)) for index, mask in rows)
+    calls = (
+        model_evaluate(variables, split.data, batch, parallel.stack_local(mask))
+        for batch, mask in _batches(split, owned)
+    )
+    totals = None
+    for sums in _wait_behind(calls):
+        totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
+    return totals
 
 
 def embed(
@@ -63,16 +89,35 @@ def embed(
     Yields:
         The first row and the embeddings [n, D] float32 of consecutive blocks, in order, without padding.
     """
-    embed_batch = make_embed(model, split.load)
+    yield from rows_in_order(
+        make_embed(model, split.load), variables, split, batch_size=batch_size, chunk_rows=chunk_rows
+    )
+
+
+def rows_in_order(
+    function: Callable, variables: Any, split: Input, *, batch_size: int, chunk_rows: int = 1
+) -> Iterator[tuple[int, np.ndarray]]:
+    """What a pmapped function makes of this process's rows of a split.
+
+    Args:
+        function: of (variables, data, batch [devices, b, ...]) to an array [devices, b, ...].
+        variables: replicated.
+        split: where its images are.
+        batch_size: as for `embed`.
+        chunk_rows: the same.
+
+    Yields:
+        The first row and the results [n, ...] of consecutive blocks, in order, without padding.
+    """
     shares = [parallel.row_share(split.num_examples, chunk_rows, process) for process in range(jax.process_count())]
     local_batch = batch_size // jax.process_count()
     num_batches = max(-(-(stop - start) // local_batch) for start, stop in shares)
     start, stop = shares[jax.process_index()]
     blocks = inference_batches(start, stop, batch_size=local_batch, num_batches=num_batches)
     first = start
-    calls = ((embed_batch(variables, split.data, batch), mask) for batch, mask in _batches(split, blocks))
+    calls = ((function(variables, split.data, batch), mask) for batch, mask in _batches(split, blocks))
     for rows, mask in _wait_behind(calls):
-        rows = rows.reshape(-1, rows.shape[-1])[mask]
+        rows = rows.reshape(-1, *rows.shape[2:])[mask]
         if len(rows):
             yield first, rows
             first += len(rows)

@@ -50,41 +50,119 @@ def make_train_steps(
         steps and devices: "loss", "accuracy" (the correct ones) and "count"; and the sum of stop. Examples of weight 0
         count in none of these and give no gradient; BatchNorm sees their images.
     """
-
-    def loss_fn(params, batch_stats, images, labels, weight):
-        variables = {"params": params, "batch_stats": batch_stats}
-        (logits, _), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, targets) * weight
-        correct = (logits.argmax(-1) == labels) & (weight > 0)
-        # Devices may have differently many examples that count: with the mean number of them, gradients average right.
-        num_devices = jax.lax.psum(1, parallel.AXIS)
-        count = jnp.maximum(jax.lax.psum(weight.sum(), parallel.AXIS), 1) / num_devices
-        return losses.sum() / count, (updated["batch_stats"], losses.sum(), correct.sum())
+    take_steps = _steps_taker(
+        model,
+        optimizer,
+        load,
+        label_smoothing=label_smoothing,
+        augmentation=augmentation,
+        ema_decay=ema_decay,
+        axis=parallel.AXIS,
+        each=lambda function, in_axes=0: function,
+    )
 
     def train_steps(state: TrainState, data, seed, batch, learning_rate, stop):
-        def step(state, inputs):
-            batch, learning_rate = inputs
-            examples = load(data, batch)
-            keys = example_keys(seed, batch["epoch"], batch["index"])
-            images = augment(keys, examples.images, **dataclasses.asdict(augmentation))
-            gradient = jax.grad(loss_fn, has_aux=True)
-            grads, (batch_stats, loss, correct) = gradient(
-                state.params, state.batch_stats, images, examples.labels, examples.weight
-            )
-            grads = jax.lax.pmean(grads, parallel.AXIS)
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params, learning_rate=learning_rate)
-            params = optax.apply_updates(state.params, updates)
-            average = updated_average(state, params, batch_stats, decay=ema_decay)
-            state = TrainState(state.step + 1, params, batch_stats, opt_state, average)
-            return state, {"loss": loss, "accuracy": correct, "count": (examples.weight > 0).sum()}
-
-        state, sums = _scan(step, state, (batch, learning_rate))
+        state, sums = take_steps(state, data, seed, batch, learning_rate)
         return state, jax.lax.psum(sums, parallel.AXIS), jax.lax.psum(stop, parallel.AXIS)
 
     return parallel.pmap(
         train_steps, in_axes=(None, None, None, 0, None, 0), out_axes=(None, None, None), donate_argnums=(0,)
     )
+
+
+def make_train_steps_together(
+    model: nn.Module, optimizer: optax.GradientTransformationExtraArgs, load: Load, **settings
+) -> Callable:
+    """Builds the pmapped function that takes several training steps of many runs, each of which one device has whole.
+
+    Args:
+        model: as for `make_train_steps`, and so are the other arguments.
+        optimizer: the same.
+        load: the same.
+        **settings: the same.
+
+    Returns:
+        As `make_train_steps`, but state and seed are [devices, runs, ...], batch is [devices, steps, runs, B], and the
+        sums are [devices, runs].
+    """
+    take_steps = _steps_taker(model.clone(axis_name=None), optimizer, load, **settings, axis=None, each=jax.vmap)
+
+    def train_steps(states: TrainState, data, seeds, batch, learning_rate, stop):
+        states, sums = take_steps(states, data, seeds, batch, learning_rate)
+        return states, sums, jax.lax.psum(stop, parallel.AXIS)
+
+    return parallel.pmap(train_steps, in_axes=(0, None, 0, 0, None, 0), out_axes=(0, 0, None), donate_argnums=(0,))
+
+
+def _steps_taker(
+    model: nn.Module,
+    optimizer: optax.GradientTransformationExtraArgs,
+    load: Load,
+    *,
+    label_smoothing: float,
+    augmentation: Augmentation,
+    ema_decay: float | None = None,
+    axis: str | None,
+    each: Callable,
+) -> Callable:
+    """The function of (state, data, seed, batch, learning_rate) on one device, to the new state and the device's sums.
+
+    Args:
+        model: made for `axis`.
+        optimizer: as for `make_train_steps`, and so are the others.
+        load: the same.
+        label_smoothing: the same.
+        augmentation: the same.
+        ema_decay: the same.
+        axis: mapped axis over which batches are split; None where a device has whole ones.
+        each: `jax.vmap` where state, seed and every step's batch have a leading axis of runs; otherwise what leaves a
+            function as it is.
+    """
+
+    def over_axis(reduce: Callable, x: Any) -> Any:
+        return x if axis is None else reduce(x, axis)
+
+    def loss_fn(params, batch_stats, examples):
+        variables = {"params": params, "batch_stats": batch_stats}
+        (logits, _), updated = model.apply(variables, examples.images, train=True, mutable=["batch_stats"])
+        labels, weight = examples.labels, examples.weight
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+        losses = optax.softmax_cross_entropy(logits, targets) * weight
+        correct = (logits.argmax(-1) == labels) & (weight > 0)
+        # Devices may have differently many examples that count: with the mean number of them, gradients average right.
+        count = jnp.maximum(over_axis(jax.lax.psum, weight.sum()), 1) / over_axis(jax.lax.psum, 1)
+        sums = {"loss": losses.sum(), "accuracy": correct.sum(), "count": (weight > 0).sum()}
+        return losses.sum() / count, (updated["batch_stats"], sums)
+
+    def total_loss(params, batch_stats, examples):
+        # Runs share no parameters: the gradient of the total is that of each. Taken of the total, and not of each, it
+        # is grouped convolutions, as accelerators' libraries know them.
+        losses, others = each(loss_fn)(params, batch_stats, examples)
+        return losses.sum(), others
+
+    def augmented(data, seed, batch):
+        examples = load(data, batch)
+        keys = example_keys(seed, batch["epoch"], batch["index"])
+        return examples.replace(images=augment(keys, examples.images, **dataclasses.asdict(augmentation)))
+
+    def updated(state, grads, batch_stats, learning_rate):
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, learning_rate=learning_rate)
+        params = optax.apply_updates(state.params, updates)
+        average = updated_average(state, params, batch_stats, decay=ema_decay)
+        return TrainState(state.step + 1, params, batch_stats, opt_state, average)
+
+    def take_steps(state: TrainState, data, seed, batch, learning_rate):
+        def step(state, inputs):
+            batch, learning_rate = inputs
+            examples = each(augmented, in_axes=(None, 0, 0))(data, seed, batch)
+            gradient = jax.grad(total_loss, has_aux=True)
+            grads, (batch_stats, sums) = gradient(state.params, state.batch_stats, examples)
+            grads = over_axis(jax.lax.pmean, grads)
+            return each(updated, in_axes=(0, 0, 0, None))(state, grads, batch_stats, learning_rate), sums
+
+        return _scan(step, state, (batch, learning_rate))
+
+    return take_steps
 
 
 def _scan(step: Callable, state: TrainState, batches: Any) -> tuple[TrainState, Any]:
@@ -107,21 +185,39 @@ def make_evaluate(model: nn.Module, num_classes: int, load: Load) -> Callable:
         over all devices: {"loss": scalar, "correct": [num_classes], "count": [num_classes]} of the examples whose mask
         is True and that could be decoded.
     """
+    sums_of = _evaluation_sums(model, num_classes, load)
 
     def evaluate(variables, data, batch, mask):
+        return jax.lax.psum(sums_of(variables, data, batch, mask), parallel.AXIS)
+
+    return parallel.pmap(evaluate, in_axes=(None, None, 0, 0), out_axes=None)
+
+
+def make_evaluate_together(model: nn.Module, num_classes: int, load: Load) -> Callable:
+    """As `make_evaluate`, of many runs.
+
+    Variables and sums are [devices, runs, ...]; every device has to be given all rows of the batch [devices, b].
+    """
+    sums_of = jax.vmap(_evaluation_sums(model, num_classes, load), in_axes=(0, None, None, None))
+    return parallel.pmap(sums_of, in_axes=(0, None, 0, 0), out_axes=0)
+
+
+def _evaluation_sums(model: nn.Module, num_classes: int, load: Load) -> Callable:
+    """The function of (variables, data, batch, mask) to the sums of one device."""
+
+    def sums_of(variables, data, batch, mask):
         examples = load(data, batch)
         weight = mask * examples.weight
         logits, _ = model.apply(variables, examples.images, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, examples.labels)
         counted = jax.nn.one_hot(examples.labels, num_classes, dtype=jnp.int32) * weight[:, None].astype(jnp.int32)
-        sums = {
+        return {
             "loss": jnp.sum(losses * weight),
             "correct": jnp.sum(counted * (logits.argmax(-1) == examples.labels)[:, None], axis=0),
             "count": jnp.sum(counted, axis=0),
         }
-        return jax.lax.psum(sums, parallel.AXIS)
 
-    return parallel.pmap(evaluate, in_axes=(None, None, 0, 0), out_axes=None)
+    return sums_of
 
 
 def make_embed(model: nn.Module, load: Load) -> Callable:
