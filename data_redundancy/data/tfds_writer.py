@@ -104,7 +104,7 @@ def write_tfds(
         InputError: if an image cannot be read, the directory cannot be written, or it holds something else.
     """
     _check_name_and_version(name, version)
-    _check_class_names(raw.class_names)
+    check_class_names(raw.class_names)
     tf, _ = import_tfds()
     directory = resolve_data_dir(data_dir) / name / version
     already_prepared = directory.exists()
@@ -137,8 +137,8 @@ def _check_name_and_version(name: str, version: str) -> None:
         raise InputError(f"version: {version!r} is not a TFDS version; allowed: three numbers such as 1.0.0")
 
 
-def _check_class_names(class_names: Sequence[str]) -> None:
-    """Refuses names that TFDS, which keeps them as lines of text, would change without a word."""
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Raises InputError for names that TFDS, which keeps them as lines of text, would change without a word."""
     for name in class_names:
         if name != name.strip() or len(name.splitlines()) != 1 or not is_utf8(name):
             raise InputError(

@@ -1,0 +1,76 @@
+"""The export as folders of images: SPLIT/CLASS/FILE, one folder for every class.
+
+Keras and torchvision read the folder of a split, `datasets` the whole. All of them number the classes in the order of
+their folders' names: the source's labels are in `examples.csv` (a row for every image: split, path, index, tfds_id,
+file_name, label, class_name) and `dataset.json` (the folder of every class). README.md tells `datasets` which folder is
+which split.
+"""
+
+import csv
+import pathlib
+import shutil
+from collections.abc import Iterable
+
+from data_redundancy.exporting import about as descriptions
+from data_redundancy.exporting import files
+from data_redundancy.exporting.format import Description, Example, Shard
+from data_redundancy.exporting.paths import image_name, safe_name, unique_names
+
+_TABLE = "examples.csv"
+_ROWS = ".examples"
+"""The folder of the shards' rows, until all are there."""
+_COLUMNS = ("split", "path", "index", "tfds_id", "file_name", "label", "class_name")
+
+
+class ImageFolder:
+    """Writes image files; a `Format`."""
+
+    def write_shard(
+        self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
+    ) -> None:
+        """See `Format`."""
+        split, folders = safe_name(shard.split), unique_names(about.class_names)
+        with (
+            files.renamed(directory / _rows_name(shard)) as partial,
+            partial.open("w", encoding="utf-8", newline="") as rows,
+        ):
+            table = _csv_writer(rows)
+            for e in examples:
+                path = f"{split}/{folders[e.label]}/{image_name(e.file_name, e.index, e.extension)}"
+                with files.renamed(directory / path) as image:
+                    image.write_bytes(e.encoded)
+                class_name = about.class_names[e.label]
+                table.writerow([shard.split, path, e.index, e.tfds_id, e.file_name, e.label, class_name])
+
+    def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
+        """See `Format`."""
+        folders = unique_names(about.class_names)
+        for split in about.num_examples:
+            for folder in folders:
+                (directory / safe_name(split) / folder).mkdir(parents=True, exist_ok=True)
+        files.write_json(directory / "dataset.json", {**descriptions.as_json(about), "folders": folders})
+        patterns = {split: f"{safe_name(split)}/**" for split, number in about.num_examples.items() if number}
+        front = {"task_categories": ["image-classification"], "configs": descriptions.configs(patterns)}
+        files.write_text(directory / "README.md", descriptions.card(about, front))
+        if not (directory / _TABLE).exists():  # else a run was killed after it had written this
+            _join_rows(directory, shards)
+        shutil.rmtree(directory / _ROWS, ignore_errors=True)
+
+
+def _join_rows(directory: pathlib.Path, shards: list[Shard]) -> None:
+    with files.renamed(directory / _TABLE) as partial:
+        with partial.open("w", encoding="utf-8", newline="") as table:
+            _csv_writer(table).writerow(_COLUMNS)
+        with partial.open("ab") as table:
+            for shard in shards:
+                with (directory / _rows_name(shard)).open("rb") as rows:
+                    shutil.copyfileobj(rows, table)
+
+
+def _rows_name(shard: Shard) -> str:
+    return f"{_ROWS}/{safe_name(shard.split)}-{shard.number}.csv"
+
+
+def _csv_writer(file):
+    # All text is quoted: what looks like a number, or has commas and line ends, stays what it is.
+    return csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")

@@ -1,0 +1,271 @@
+"""Where exported examples come from: a prepared TFDS data set, or an .npz file; images stay encoded."""
+
+import collections
+import concurrent.futures
+import functools
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from etils import epath
+
+from data_redundancy import storage
+from data_redundancy.data import Dataset, npz_source, tfds_source
+from data_redundancy.data.catalog import digest_of
+from data_redundancy.errors import InputError
+from data_redundancy.exporting import records
+from data_redundancy.exporting.format import Example
+from data_redundancy.exporting.records import Record
+
+_BATCH, _AHEAD = 8, 4
+"""Records whose digest is taken at a time, and such batches that are held while others are written."""
+_MAX_CHANNELS = 4
+
+
+class Source(Protocol):
+    """A data set to export from.
+
+    Attributes:
+        name: of the data set.
+        version: of it; empty where it has none.
+        class_names: one per class.
+        description: of it; may be empty.
+        citation: of it; may be empty.
+        sizes: the number of examples of every whole split.
+    """
+
+    name: str
+    version: str
+    class_names: tuple[str, ...]
+    description: str
+    citation: str
+    sizes: Mapping[str, int]
+
+    def splits_of(self, expression: str) -> list[str]:
+        """The splits that an expression takes examples from, in its order."""
+
+    def num_bytes(self, expression: str) -> int:
+        """About how many bytes the examples of a split expression take."""
+
+    def examples(self, expression: str, indices: np.ndarray) -> Iterator[Example]:
+        """Reads some examples of a split.
+
+        Args:
+            expression: of the split, such as `train[:90%]`.
+            indices: [n] int64, positions in it in canonical order, ascending.
+
+        Raises:
+            InputError: if a file is damaged, or an example is another one than was selected from.
+        """
+
+
+class Stored(NamedTuple):
+    """An example of a TFDS data set, as it is stored.
+
+    Attributes:
+        index: its position in its split, in canonical order.
+        tfds_id: its name.
+        record: its bytes.
+    """
+
+    index: int
+    tfds_id: str
+    record: Record
+
+
+class TfdsSource:
+    """Examples of a prepared TFDS data set; see `Source`."""
+
+    def __init__(self, builder: Any, *, class_names: Sequence[str], digests: Mapping[str, np.ndarray] | None = None):
+        """Reads no examples.
+
+        Args:
+            builder: a `tfds.core.DatasetBuilder`.
+            class_names: one per class.
+            digests: for split expressions [N] uint64, what `digest_of` gave for every record when it was selected from;
+                a record of another digest is refused.
+
+        Raises:
+            InputError: if the data set is stored in another format than `records.FILE_FORMATS`.
+        """
+        info = builder.info
+        self.file_format = info.file_format.value
+        if self.file_format not in records.FILE_FORMATS:
+            allowed = ", ".join(records.FILE_FORMATS)
+            raise InputError(f"name: {info.full_name} is stored as {self.file_format}; allowed to export: {allowed}")
+        self.builder = builder
+        self.image_key, self.label_key = tfds_source.find_image_and_label(info)
+        self.name, self.version = info.name + (f"/{info.config_name}" if info.config_name else ""), str(info.version)
+        self.class_names = tuple(class_names)
+        self.description, self.citation = info.description, info.citation
+        self.sizes = {split: info.splits[split].num_examples for split in info.splits}
+        self._digests = digests or {}
+        self._paths = {path.name: path for split in info.splits for path in info.splits[split].filepaths}
+        self._shards = functools.lru_cache(lambda expression: tfds_source.split_shards(builder, expression))
+
+    def files(self, split: str) -> list[epath.Path]:
+        """The files of a whole split, in order."""
+        return [epath.Path(path) for path in self.builder.info.splits[split].filepaths]
+
+    def splits_of(self, expression: str) -> list[str]:
+        """See `Source`."""
+        splits = self.builder.info.splits
+        split_of = {path.name: split for split in splits for path in splits[split].filepaths}
+        return list(dict.fromkeys(split_of[shard.file_name] for shard in self._shards(expression)))
+
+    def num_bytes(self, expression: str) -> int:
+        """See `Source`."""
+        splits = self.splits_of(expression)
+        size = sum(epath.Path(path).stat().length for split in splits for path in self.files(split))
+        num_examples = sum(shard.length for shard in self._shards(expression))
+        return size * num_examples // sum(self.sizes[split] for split in splits)
+
+    def stored(self, expression: str, indices: np.ndarray) -> Iterator[Stored]:
+        """Reads some examples of a split as they are stored; see `examples`."""
+        found = self._stored(expression, indices)
+        digests = self._digests.get(expression)
+        return found if digests is None else _checked(found, digests)
+
+    def _stored(self, expression: str, indices: np.ndarray) -> Iterator[Stored]:
+        shards = self._shards(expression)
+        begins = np.cumsum([0] + [shard.length for shard in shards])
+        which = np.searchsorted(begins, indices, side="right") - 1
+        for shard in np.unique(which):
+            own = indices[which == shard]
+            name, numbers = shards[shard].file_name, own - begins[shard] + shards[shard].start
+            read = records.read(epath.Path(self._paths[name]), self.file_format, numbers.tolist())
+            for index, number, record in zip(own.tolist(), numbers.tolist(), read, strict=True):
+                yield Stored(index, f"{name}__{number}", record)
+
+    def examples(self, expression: str, indices: np.ndarray) -> Iterator[Example]:
+        """See `Source`."""
+        _, tfds = tfds_source.import_tfds()
+        features = self.builder.info.features
+        images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
+        decoders = {key: tfds.decode.SkipDecoding() for key in images}
+        has_names = tfds_source.has_file_names(features)
+        for index, tfds_id, record in self.stored(expression, indices):
+            found = _plain(features.deserialize_example_np(bytes(record.content), decoders=decoders))
+            encoded, label = found.pop(self.image_key), found.pop(self.label_key)
+            file_name = found.pop(tfds_source.FILE_NAME_KEY) if has_names else None
+            yield Example(index, tfds_id, file_name, int(label), encoded, extension_of(encoded), found)
+
+
+class NpzSource:
+    """Examples of an .npz file; see `Source`. Needs no TensorFlow."""
+
+    def __init__(self, path: str, dataset: Dataset):
+        """Reads nothing that the data set has.
+
+        Args:
+            path: of the file.
+            dataset: what was read from it.
+
+        Raises:
+            InputError: if a PNG cannot have as many channels as its images.
+        """
+        self.path = path
+        self.name, self.version, self.class_names = dataset.name.removesuffix(".npz"), "", dataset.class_names
+        self.description, self.citation = f"Images of the file {dataset.name}.", ""
+        self.image_shape = dataset.train.images.shape[1:]
+        if self.image_shape[-1] > _MAX_CHANNELS:
+            raise InputError(
+                f"name: images of {path} have {self.image_shape[-1]} channels, allowed to export: 1 to {_MAX_CHANNELS} "
+                "(stored as PNG)"
+            )
+        self._read = {split.name: (split.images, split.labels) for split in (dataset.train, dataset.test)}
+        self.sizes = {split: len(self._arrays(split)[1]) for split in ("train", "test")}
+
+    @functools.cached_property
+    def _contents(self) -> npz_source.NpzContents:
+        return npz_source.read_npz(self.path, class_names=self.class_names)
+
+    def splits_of(self, expression: str) -> list[str]:
+        """See `Source`."""
+        ranges = npz_source.split_ranges(expression, sizes=self.sizes, field="train_split")
+        return list(dict.fromkeys(split for split, _, _ in ranges))
+
+    def num_bytes(self, expression: str) -> int:
+        """See `Source`."""
+        return self._arrays(expression)[0].nbytes
+
+    def examples(self, expression: str, indices: np.ndarray) -> Iterator[Example]:
+        """See `Source`."""
+        images, labels = self._arrays(expression)
+        for index in indices.tolist():
+            yield Example(index, None, None, int(labels[index]), _png(images[index]), "png", {})
+
+    def _arrays(self, expression: str) -> tuple[np.ndarray, np.ndarray]:
+        if expression in self._read:
+            return self._read[expression]
+        return self._contents.images[expression], self._contents.labels[expression]
+
+
+def extension_of(encoded: bytes) -> str:
+    """What the name of an image file ends with, by its first bytes."""
+    return "png" if encoded.startswith(b"\x89PNG") else "jpg"
+
+
+def local_files(source: Source) -> list[epath.Path]:
+    """The directory, or file, of a source, where that is on a local disk."""
+    path = epath.Path(source.path if isinstance(source, NpzSource) else source.builder.data_path)
+    return [] if storage.is_remote(path) else [path]
+
+
+def _checked(found: Iterable[Stored], digests: np.ndarray) -> Iterator[Stored]:
+    """Lets through what has its digest, taken while others are read and written."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        waiting: collections.deque = collections.deque()
+        batch: list[Stored] = []
+        for stored in found:
+            batch.append(stored)
+            if len(batch) == _BATCH:
+                waiting.append((batch, pool.submit(_digests, batch)))
+                batch = []
+            if len(waiting) > _AHEAD:
+                yield from _sound(*waiting.popleft(), digests)
+        waiting.append((batch, pool.submit(_digests, batch)))
+        for pair in waiting:
+            yield from _sound(*pair, digests)
+
+
+def _digests(batch: list[Stored]) -> list[int]:
+    return [digest_of(stored.record.content) for stored in batch]
+
+
+def _sound(batch: list[Stored], future: concurrent.futures.Future, digests: np.ndarray) -> Iterator[Stored]:
+    for stored, digest in zip(batch, future.result(), strict=True):
+        if digest != digests[stored.index]:
+            raise InputError(
+                f"data_dir: {stored.tfds_id} has changed since its data set was listed; select again, after removing "
+                "the list in input.catalog_dir"
+            )
+        yield stored
+
+
+def _plain(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Features by name, `/` between the names of nested ones; text as str, images as bytes."""
+    found = {}
+    for name, feature in value.items():
+        if isinstance(feature, Mapping):
+            found.update(_plain(feature, f"{before}{name}/"))
+        else:
+            found[before + name] = _text(feature)
+    return found
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes) and not value.startswith((b"\x89PNG", b"\xff\xd8")):
+        return value.decode(errors="replace")
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return np.array([_text(item) for item in value.ravel()], object).reshape(value.shape)
+    return value
+
+
+def _png(image: np.ndarray) -> bytes:
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,247 @@
+"""The TFDS export: what plain `tfds.builder_from_directory` and `tfds.load` read.
+
+A data set lies in OUT/NAME/VERSION. It has all features of its source, and of the examples that were kept
+`source_index` and `source_tfds_id`. Splits that are not pruned are copied file by file: their examples have neither,
+and TFDS then gives its values for what is missing (the lowest integer, empty text; None from a data source).
+"""
+
+import pathlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from data_redundancy import storage
+from data_redundancy.data.tfds_source import import_tfds, silenced_tfds
+from data_redundancy.data.tfds_writer import check_class_names
+from data_redundancy.errors import InputError
+from data_redundancy.exporting import records
+from data_redundancy.exporting.contents import Contents
+from data_redundancy.exporting.format import Description, Example, Shard
+from data_redundancy.exporting.records import Record
+from data_redundancy.exporting.source import NpzSource, Stored, TfdsSource
+
+INDEX, TFDS_ID = "source_index", "source_tfds_id"
+PROVENANCE = "data_redundancy"
+"""The key of the provenance in the data set's metadata."""
+
+
+class Tfds:
+    """Writes examples that have an image and a label; a `Format`."""
+
+    def __init__(self, contents: Contents, *, file_format: str | None = None):
+        """Prepares to write.
+
+        Args:
+            contents: what is written.
+            file_format: one of `records.FILE_FORMATS`; by default TFRecord.
+        """
+        self._contents = contents
+        self._file_format = file_format or "tfrecord"
+        self._features = self._make_features()
+
+    def write_shard(
+        self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
+    ) -> None:
+        """See `Format`."""
+        path = self._path(directory, shard, about)
+        path.parent.mkdir(parents=True)
+        records.write(path, self._file_format, map(self._record, examples), checked=False)
+
+    def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
+        """See `Format`."""
+        _, tfds = import_tfds()
+        place = directory / about.name / about.version
+        with silenced_tfds():
+            identity = tfds.core.DatasetIdentity(
+                name=about.name, version=tfds.core.Version(about.version), data_dir=str(place), module_name=""
+            )
+            info = tfds.core.DatasetInfo(
+                builder=identity,
+                description=f"{about.description}\n\n{in_words(about)}".strip(),
+                citation=about.citation,
+                features=self._features,
+                metadata=tfds.core.MetadataDict({**self._metadata(), PROVENANCE: dict(about.provenance)}),
+                **self._more_info(),
+            )
+            info.set_file_format(self._file_format)
+            info.set_splits(
+                tfds.core.SplitDict([self._split(name, directory, shards, about) for name in _names(shards)])
+            )
+            info.write_to_directory(place)
+
+    def _make_features(self) -> Any:
+        _, tfds = import_tfds()
+        source = self._contents.source
+        check_class_names(source.class_names)
+        image = tfds.features.Image(shape=source.image_shape)
+        label = tfds.features.ClassLabel(names=source.class_names)
+        return tfds.features.FeaturesDict({"image": image, "label": label, **_added_features()})
+
+    def _record(self, example: Example) -> Record:
+        found = {"image": example.encoded, "label": example.label, INDEX: example.index, TFDS_ID: example.tfds_id}
+        return Record(memoryview(self._features.serialize_example(found)))
+
+    def _metadata(self) -> Mapping[str, Any]:
+        return {}
+
+    def _more_info(self) -> Mapping[str, Any]:
+        return {"supervised_keys": ("image", "label"), "disable_shuffling": True}
+
+    def _path(self, directory: pathlib.Path, shard: Shard, about: Description) -> pathlib.Path:
+        _, tfds = import_tfds()
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=directory / about.name / about.version,
+            dataset_name=about.name,
+            split=shard.split,
+            filetype_suffix=self._file_format,
+        )
+        return pathlib.Path(template.sharded_filepath(shard_index=shard.number, num_shards=shard.of))
+
+    def _split(self, name: str, directory: pathlib.Path, shards: list[Shard], about: Description) -> Any:
+        _, tfds = import_tfds()
+        own = [shard for shard in shards if shard.split == name]
+        size = sum(self._path(directory, shard, about).stat().st_size for shard in own)
+        return tfds.core.SplitInfo(name=name, shard_lengths=[shard.length for shard in own], num_bytes=size)
+
+
+class TfdsOfTfds(Tfds):
+    """Writes stored examples of a TFDS data set as they are, images undecoded; a `Format`."""
+
+    def __init__(self, contents: Contents, *, file_format: str | None = None):
+        """Prepares to write.
+
+        Args:
+            contents: what is written, of a `TfdsSource`.
+            file_format: one of `records.FILE_FORMATS`; by default that of the source.
+
+        Raises:
+            InputError: if the source has a feature `source_index` that is no integer, or `source_tfds_id` no text.
+        """
+        self._source: TfdsSource = contents.source
+        self._renamed = _new_names(self._source.builder.info.features)
+        super().__init__(contents, file_format=file_format or self._source.file_format)
+
+    def write_shard(
+        self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
+    ) -> None:
+        """See `Format`."""
+        del examples  # their records are taken as they are
+        path = self._path(directory, shard, about)
+        path.parent.mkdir(parents=True)
+        if shard.split != self._contents.pruned and self._file_format == self._source.file_format:
+            _copy(self._source.files(shard.split)[shard.number], path)
+            return
+        stored = self._source.stored(self._contents.parts[shard.split].expression, self._contents.indices(shard))
+        found = self._pruned(stored) if shard.split == self._contents.pruned else (one.record for one in stored)
+        checked = self._source.file_format == "tfrecord" and not (
+            self._renamed and shard.split == self._contents.pruned
+        )
+        records.write(path, self._file_format, found, checked=checked)
+
+    def _pruned(self, stored: Iterable[Stored]) -> Iterator[Record]:
+        tf, _ = import_tfds()
+        for index, tfds_id, record in stored:
+            if self._renamed:
+                record = Record(memoryview(_rename(record.content, self._renamed)))
+            features = {
+                INDEX: tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
+                TFDS_ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tfds_id.encode()])),
+            }
+            # Two messages one behind the other are one that has the fields of both.
+            appended = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+            yield record._replace(appended=appended)
+
+    def _make_features(self) -> Any:
+        _, tfds = import_tfds()
+        features = dict(self._source.builder.info.features.items())
+        label = features[self._source.label_key]
+        if tuple(label.names) != self._source.class_names:
+            features[self._source.label_key] = tfds.features.ClassLabel(names=self._source.class_names)
+            check_class_names(self._source.class_names)
+        kept = {
+            name: _added_features()[TFDS_ID if name.endswith(TFDS_ID) else INDEX] for name in self._renamed.values()
+        }
+        return tfds.features.FeaturesDict({**features, **kept, **_added_features()})
+
+    def _metadata(self) -> Mapping[str, Any]:
+        metadata = self._source.builder.info.metadata
+        return dict(metadata) if isinstance(metadata, Mapping) else {}
+
+    def _more_info(self) -> Mapping[str, Any]:
+        info = self._source.builder.info
+        return {
+            "supervised_keys": info.supervised_keys,
+            "disable_shuffling": info.disable_shuffling,
+            "homepage": next(iter(info.as_proto.location.urls), None),
+            "license": info.redistribution_info.license or None,
+        }
+
+
+def make(contents: Contents, *, file_format: str | None = None) -> Tfds:
+    """The writer for a source of either kind; its errors begin with the argument's name."""
+    kind = Tfds if isinstance(contents.source, NpzSource) else TfdsOfTfds
+    return kind(contents, file_format=file_format)
+
+
+def file_lengths(source: TfdsSource) -> dict[str, Sequence[int]]:
+    """How many examples each file of every split has: what is copied keeps its files."""
+    return {split: list(source.builder.info.splits[split].shard_lengths) for split in source.sizes}
+
+
+def _added_features() -> dict[str, Any]:
+    _, tfds = import_tfds()
+    # A tensor of text: that it is optional would be lost of a `Text` (TFDS 4.9.10).
+    text = tfds.features.Tensor(shape=(), dtype=np.str_, optional=True)
+    return {INDEX: tfds.features.Scalar(np.int64, optional=True), TFDS_ID: text}
+
+
+def _new_names(features: Any) -> dict[str, str]:
+    """New names for what the source calls as the export does: it is an export itself, or `prepare` has written it."""
+    _, tfds = import_tfds()
+    renamed = {}
+    for added, kinds, allowed in ((INDEX, "iu", "an integer"), (TFDS_ID, "OSU", "text")):
+        name = added
+        while name in features:
+            found = features[name]
+            if not isinstance(found, tfds.features.Tensor) or found.shape or found.np_dtype.kind not in kinds:
+                raise InputError(f"name: its feature {name} is {found}; allowed: {allowed}, or another name")
+            renamed[name] = f"source_{name}"
+            name = renamed[name]
+    return renamed
+
+
+def _rename(content: memoryview, names: Mapping[str, str]) -> bytes:
+    """Gives features of a serialised example other names."""
+    tf, _ = import_tfds()
+    example = tf.train.Example.FromString(bytes(content))
+    features = example.features.feature
+    for name in reversed(names):  # the new name of one may be the old name of the next
+        if name in features:
+            features[names[name]].CopyFrom(features[name])
+            del features[name]
+    return example.SerializeToString()
+
+
+def _copy(source: epath.Path, target: pathlib.Path) -> None:
+    if not storage.is_remote(source):
+        shutil.copyfile(source, target)
+        return
+    with records.open_to_read(source) as read, open(target, "wb") as written:
+        shutil.copyfileobj(read, written, 2**20)
+
+
+def _names(shards: list[Shard]) -> list[str]:
+    return list(dict.fromkeys(shard.split for shard in shards))
+
+
+def in_words(about: Description) -> str:
+    """The provenance in a sentence."""
+    told = about.provenance
+    return (
+        f"Pruned by data-redundancy: the selection {told['selection']} keeps {told['num_kept']} of "
+        f"{told['num_examples']} examples of {told['split']} (fraction removed: {told['fraction']}; fingerprint: "
+        f"{told['fingerprint']})."
+    )

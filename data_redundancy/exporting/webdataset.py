@@ -1,0 +1,66 @@
+"""The WebDataset export: tar files of samples, read from end to end.
+
+`SPLIT-000000.tar`, `SPLIT-000001.tar` ... and `dataset.json`. A sample's key is the index, of nine digits; its files:
+
+    KEY.jpg or KEY.png    the image, undecoded
+    KEY.cls               the label
+    KEY.json              index, tfds_id, file_name, label, class_name; features: whatever else the source says
+    KEY.NAME.png          (or .jpg) a further image, the feature NAME
+
+Tar files of the same examples are the same to the last byte.
+"""
+
+import io
+import json
+import pathlib
+import tarfile
+from collections.abc import Iterable, Iterator
+
+from data_redundancy.exporting import about as descriptions
+from data_redundancy.exporting import files
+from data_redundancy.exporting.format import Description, Example, Shard
+from data_redundancy.exporting.paths import safe_name, unique_names
+from data_redundancy.exporting.source import extension_of
+from data_redundancy.exporting.values import plain
+
+
+class WebDataset:
+    """Writes tar files; a `Format`."""
+
+    def write_shard(
+        self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
+    ) -> None:
+        """See `Format`."""
+        with files.renamed(directory / _file_name(shard)) as partial, tarfile.open(partial, "w") as tar:
+            for example in examples:
+                for name, content in _members(example, about):
+                    member = tarfile.TarInfo(f"{example.index:09d}.{name}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+
+    def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
+        """See `Format`."""
+        listed = [{"file": _file_name(shard), "split": shard.split, "num_examples": shard.length} for shard in shards]
+        files.write_json(directory / "dataset.json", {**descriptions.as_json(about), "shards": listed})
+
+
+def _file_name(shard: Shard) -> str:
+    return f"{safe_name(shard.split)}-{shard.number:06d}.tar"
+
+
+def _members(example: Example, about: Description) -> Iterator[tuple[str, bytes]]:
+    """What the files of a sample are called after its key, and what they hold."""
+    images = {name: value for name, value in example.features.items() if isinstance(value, bytes)}
+    told = {
+        "index": example.index,
+        "tfds_id": example.tfds_id,
+        "file_name": example.file_name,
+        "label": example.label,
+        "class_name": about.class_names[example.label],
+        "features": {name: plain(value) for name, value in example.features.items() if name not in images},
+    }
+    yield example.extension, example.encoded
+    yield "cls", str(example.label).encode()
+    yield "json", json.dumps(told, ensure_ascii=False).encode()
+    for name, image in zip(unique_names(images), images.values(), strict=True):
+        yield f"{name}.{extension_of(image)}", image
