@@ -1,0 +1,216 @@
+// The gallery: groups sorted, filtered and searched as arrays; only the cards of the page in view are elements.
+
+const gallery = (() => {
+  const FIRST = 24, STEP = 500;
+  const cards = byId("cards");
+  const numGroups = groups.start.length;
+  const orders = new Map();
+  const expanded = new Map();  // how many members of a group are shown, where it is not the usual number
+  let found = [], hit = null, page = 0;
+
+  const members = (g) => range(groups.size[g]).map((i) => groups.start[g] + i);
+  const missingLast = (value, sign) => (value == null ? Infinity : sign * value);
+
+  const KEYS = {
+    tightest: (g) => missingLast(groups.tightness[g], 1),
+    loosest: (g) => missingLast(groups.tightness[g], -1),
+    largest: (g) => -groups.size[g],
+    smallest: (g) => groups.size[g],
+    index: (g) => images.index[groups.start[g]],
+  };
+
+  function ordered(name) {
+    if (!orders.has(name)) {
+      const key = Float64Array.from({ length: numGroups }, (_, g) => KEYS[name](g));
+      // The difference of two infinities is not a number, which counts as equal.
+      orders.set(name, range(numGroups).sort((a, b) => key[a] - key[b] || images.index[groups.start[a]] - images.index[groups.start[b]]));
+    }
+    return orders.get(name);
+  }
+
+  /** Whether a row is what the user searches; null for an empty search. A number is an index, or a whole number in a name. */
+  function matcher(query) {
+    const text = query.trim().toLowerCase();
+    if (!text) return null;
+    if (/^#\d+$/.test(text)) return (row) => images.index[row] === Number(text.slice(1));
+    const inName = (test) => (row) => [images.id[row], images.file[row]].some((name) => name != null && test(name));
+    if (!/^\d+$/.test(text)) return inName((name) => name.toLowerCase().includes(text));
+    const whole = new RegExp(`(?<!\\d)0*${text.replace(/^0+(?=\d)/, "")}(?!\\d)`);
+    const named = inName((name) => whole.test(name));
+    return (row) => images.index[row] === Number(text) || named(row);
+  }
+
+  function someMember(g, test) {
+    const end = groups.start[g] + groups.size[g];
+    for (let row = groups.start[g]; row < end; row++) if (test(row)) return true;
+    return false;
+  }
+
+  function filters() {
+    const label = byId("class-filter").value, wanted = byId("marked-filter").value, tests = [];
+    if (label !== "") tests.push((g) => someMember(g, (row) => images.label[row] === Number(label)));
+    if (wanted !== "all") tests.push((g) => someMember(g, markOf) === (wanted === "marked"));
+    if (hit) tests.push((g) => someMember(g, hit));
+    return tests;
+  }
+
+  function update() {
+    hit = matcher(byId("search").value);
+    const tests = filters();
+    found = ordered(byId("sort").value).filter((g) => tests.every((test) => test(g)));
+    expanded.clear();
+    show(0);
+  }
+
+  const perPage = () => Number(byId("per-page").value);
+  const numPages = () => Math.max(1, Math.ceil(found.length / perPage()));
+
+  function show(next) {
+    page = Math.min(Math.max(0, next), numPages() - 1);
+    const onPage = found.slice(page * perPage(), (page + 1) * perPage());
+    cards.replaceChildren(...onPage.map(card));
+    if (!onPage.length) cards.append(make("p", { class: "empty" }, emptyText()));
+    tiles()[0]?.setAttribute("tabindex", "0");
+    pagers();
+  }
+
+  function emptyText() {
+    return numGroups ? "No group fits; change the search or the filters." : "This selection has no groups of redundant images.";
+  }
+
+  function card(g) {
+    const rows = members(g), first = rows[0], limit = expanded.get(g) ?? FIRST;
+    // What was searched is shown even where it stands far back.
+    const shown = rows.filter((row, i) => i < limit || hit?.(row));
+    const left = rows.length - shown.length;
+    const element = make(
+      "article", { class: "card", "data-group": g, "aria-label": `Group of ${rows.length}, ${className(images.label[first])}` },
+      make("header", {},
+        make("h3", {}, className(images.label[first])),
+        make("p", {}, `${counted(rows.length, "image")}, tightness ${distanceText(groups.tightness[g])}`)),
+      make("div", { class: "tiles" }, ...shown.map((row) => groupTile(row, first))),
+      left > 0
+        ? make("button", { type: "button", class: "more", onclick: () => expand(g, limit + STEP) },
+          left <= STEP ? `Show all ${count(rows.length)}` : `Show ${STEP} more of ${count(rows.length)}`)
+        : null,
+    );
+    return element;
+  }
+
+  function groupTile(row, first) {
+    const other = images.label[row] === images.label[first] ? "" : ` ${className(images.label[row])}`;
+    const caption = row === first ? `#${images.index[row]}` : distanceText(images.distance[row]) + other;
+    return imageTile(row, caption, {
+      class: row === first ? "tile representative" : "tile",
+      "data-hit": Boolean(hit?.(row)),
+      tabindex: "-1",
+    });
+  }
+
+  function expand(g, limit) {
+    expanded.set(g, limit);
+    const before = cards.querySelector(`[data-group="${g}"]`), shown = before.querySelectorAll(".tile").length;
+    const after = card(g);
+    before.replaceWith(after);
+    after.querySelectorAll(".tile")[shown]?.focus();
+  }
+
+  function pagers() {
+    const images_ = found.reduce((sum, g) => sum + groups.size[g], 0);
+    const number = make("input", {
+      type: "number", min: 1, max: numPages(), value: page + 1, "aria-label": "Page",
+      onchange: (event) => show((Number(event.target.value) || 1) - 1),
+    });
+    byId("pager-top").replaceChildren(
+      make("p", { class: "grow", id: "found", role: "status" }, `${counted(found.length, "group")}, ${counted(images_, "image")}`),
+      step("Previous", -1),
+      make("span", { class: "row page-number" }, "Page", number, `of ${count(numPages())}`),
+      step("Next", 1),
+    );
+    byId("pager-bottom").replaceChildren(step("Previous", -1), step("Next", 1));
+    byId("pager-bottom").hidden = numPages() === 1;
+  }
+
+  function step(text, by) {
+    return make("button", { type: "button", disabled: page + by < 0 || page + by >= numPages(), "data-step": by, onclick: (event) => {
+      const id = event.currentTarget.parentElement.id;
+      turn(by);
+      byId(id).querySelector(`[data-step="${by}"]:enabled`)?.focus({ preventScroll: true });
+    } }, text);
+  }
+
+  /** Goes to a page before or after, and to its top; false at either end. */
+  function turn(by) {
+    if (page + by < 0 || page + by >= numPages()) return false;
+    show(page + by);
+    if (byId("pager-top").getBoundingClientRect().top < 0) byId("tools").scrollIntoView();
+    return true;
+  }
+
+  const tiles = () => [...cards.querySelectorAll(".tile")];
+
+  /** The tile that has, or last had, the focus. */
+  const current = () => cards.querySelector('.tile[tabindex="0"]');
+
+  function move(by) {
+    const all = tiles(), at = all.indexOf(current()) + by;
+    if (all[at]) all[at].focus();
+    else if (turn(by)) tiles().at(by > 0 ? 0 : -1).focus();
+  }
+
+  function moveGroup(by) {
+    const all = [...cards.querySelectorAll(".card")], at = all.indexOf(current()?.closest(".card")) + by;
+    if (all[at]) all[at].querySelector(".tile").focus();
+    else if (turn(by)) [...cards.querySelectorAll(".card")].at(by > 0 ? 0 : -1).querySelector(".tile").focus();
+  }
+
+  function listen() {
+    // One tile at a time is in the order of the Tab key: thousands would bar the way.
+    cards.addEventListener("focusin", (event) => {
+      const tile = event.target.closest(".tile");
+      if (!tile) return;
+      current()?.setAttribute("tabindex", "-1");
+      tile.setAttribute("tabindex", "0");
+    });
+    let waiting;
+    byId("search").addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(update, 120);
+    });
+    for (const id of ["class-filter", "sort", "marked-filter"]) byId(id).addEventListener("change", update);
+    byId("per-page").addEventListener("change", () => show(0));
+    byId("tools").addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  function classOptions() {
+    const sizes = new Map();
+    for (const start of groups.start) sizes.set(images.label[start], (sizes.get(images.label[start]) ?? 0) + 1);
+    const labels = [...sizes.keys()].sort((a, b) => a - b);
+    byId("class-filter").replaceChildren(
+      make("option", { value: "" }, "all classes"),
+      ...labels.map((label) => make("option", { value: label }, `${className(label)} (${count(sizes.get(label))})`)),
+    );
+  }
+
+  function showClass(label) {
+    byId("class-filter").value = label;
+    if (byId("class-filter").value !== String(label)) {
+      status(`${className(label)} has no redundant images.`);
+      return;
+    }
+    update();
+    byId("gallery").scrollIntoView();
+  }
+
+  return {
+    build() {
+      classOptions();
+      listen();
+      update();
+    },
+    move,
+    moveGroup,
+    turn,
+    showClass,
+  };
+})();

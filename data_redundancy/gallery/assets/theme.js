@@ -1,0 +1,5 @@
+// In the head, so that the page is not drawn in the other theme first.
+try {
+  const theme = localStorage.getItem("data_redundancy theme");
+  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
+} catch { /* storage may be forbidden */ }
