@@ -83,11 +83,20 @@ def get_config() -> ConfigDict:
     config.cluster.max_prune_fraction = config_dict.placeholder(float)  # None: whole trees; less: faster, less memory
     config.cluster.memory_limit_gb = config_dict.placeholder(float)  # in 1e9 bytes; None: 60% of what is free
 
+    config.score = ConfigDict()
+    config.score.seeds = (0, 1, 2, 3, 4)  # one run each on the full set, with its schedule; scores are means over them
+    config.score.epochs = config_dict.placeholder(float)  # el2n, grad_norm: taken after so many; None: a tenth of a run
+    config.score.forgetting_epochs = config_dict.placeholder(float)  # forgetting: counted over so many; None: whole run
+
     config.select = ConfigDict()
-    config.select.method = "agglomerative"  # agglomerative, random
+    config.select.method = "agglomerative"  # or random, or another one that `select --help` lists
     config.select.fraction = 0.1  # share of the training images to remove, in [0, 1)
     config.select.allocation = "per_class"  # per_class: the same share of every class; global: one height for all trees
-    config.select.representative = "centroid"  # which member of a cluster is kept: centroid, medoid, nested
+    config.select.representative = "centroid"  # agglomerative: the member of a cluster kept: centroid, medoid, nested
+    config.select.centre = "kmeans"  # prototypes: kmeans (of all images, without labels), class (the mean of a class)
+    config.select.end = "hard"  # prototypes: what is kept: hard (far from its prototype), easy (near to it)
+    config.select.score = "el2n"  # ccs: what says how hard an image is: el2n, grad_norm, forgetting
+    config.select.hardest_pruned = 0.0  # ccs: share of a class that goes as too hard, in [0, 1)
     config.select.seed = 0  # for methods that draw at random
 
     config.sweep = ConfigDict()
@@ -95,6 +104,8 @@ def get_config() -> ConfigDict:
     config.sweep.methods = ("agglomerative", "random")  # how what is removed is chosen, see select.method
     config.sweep.seeds = (0, 1, 2)  # one trial each, for every fraction and method and for the full set
     config.sweep.equal = "steps"  # what trials share: steps, or epochs (fewer steps for smaller selections)
+    # trained at once on every device, each whole on one; 0: one at a time over all devices; None: what fits (on CPU 0)
+    config.sweep.trials_per_device = config_dict.placeholder(int)  # for small models, which leave a device idle
 
     config.evidence = ConfigDict()
     config.evidence.confidence = 0.95  # of the intervals

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.train.pad = 1
     config.train.flip = False  # a mirrored digit is another sign
     config.train.log_every_steps = 20
+    config.score.epochs = 3.0  # a tenth would end within the warm-up
     config.sweep.fractions = (0.1, 0.5, 0.8)
     config.sweep.seeds = (0, 1, 2, 3, 4)
     return config

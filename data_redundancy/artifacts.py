@@ -1,4 +1,4 @@
-"""The schemas of the artifacts that stages hand to each other: embeddings, trees, selections."""
+"""The schemas of the artifacts that stages hand to each other: embeddings, trees, scores, selections."""
 
 import contextlib
 import json
@@ -109,6 +109,7 @@ def write_selection(
     tfds_ids: np.ndarray | None,
     file_names: np.ndarray | None,
     fingerprint: Mapping[str, Any],
+    veto: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes keep.npy, examples.parquet (one row per example, in canonical order) and manifest.json.
 
@@ -122,6 +123,7 @@ def write_selection(
         tfds_ids: [N] str, or None where the source has no ids.
         file_names: [N] str, or None where the source has none.
         fingerprint: what the selection was made from.
+        veto: what the manifest says of the veto that changed it, if there was one.
 
     Raises:
         InputError: if there is one that was made from something else.
@@ -147,6 +149,7 @@ def write_selection(
         prune_fraction=selection.prune_fraction,
         num_examples=selection.num_examples,
         num_kept=len(selection.keep),
+        **({} if veto is None else {"veto": dict(veto)}),
     )
     with workdir.shared_directory(directory, fingerprint) as partial:
         if parallel.is_main_process():
@@ -158,6 +161,40 @@ def write_selection(
 def read_keep(directory: epath.Path) -> np.ndarray:
     """Reads the keep list [K] int64 of a selection."""
     with (directory / "keep.npy").open("rb") as file:
+        return np.load(file)
+
+
+def read_examples(directory: epath.Path) -> Any:
+    """Reads a selection's examples.parquet, a `pyarrow.Table` of one row per example, in canonical order."""
+    import pyarrow.parquet as pq
+
+    with (directory / "examples.parquet").open("rb") as file:
+        return pq.read_table(file)
+
+
+def selection_names(directory: epath.Path) -> list[str]:
+    """The names of the complete selections in a directory, sorted."""
+    there = sorted(directory.iterdir()) if directory.is_dir() else []
+    return [path.name for path in there if read_manifest(path) is not None]
+
+
+def write_scores(directory: epath.Path, scores: np.ndarray, fingerprint: Mapping[str, Any]) -> None:
+    """Writes scores.npy and manifest.json, unless the same is there; only what the main process gives counts.
+
+    Args:
+        directory: becomes the artifact.
+        scores: [N] float32, in canonical order.
+        fingerprint: what the scores were made from.
+    """
+    with workdir.shared_directory(directory, fingerprint) as partial:
+        if parallel.is_main_process():
+            np.save(partial / "scores.npy", scores)
+            workdir.write_json(partial / MANIFEST, manifest(fingerprint, num_examples=len(scores)))
+
+
+def read_scores(directory: epath.Path) -> np.ndarray:
+    """Reads scores [N] float32."""
+    with (directory / "scores.npy").open("rb") as file:
         return np.load(file)
 
 

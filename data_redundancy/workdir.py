@@ -50,8 +50,13 @@ class Workdir:
 
     @property
     def embeddings(self) -> epath.Path:
-        """The embedding store."""
+        """The embedding store of the training split."""
         return self.root / "embeddings"
+
+    @property
+    def embeddings_test(self) -> epath.Path:
+        """The embedding store of the test split."""
+        return self.root / "embeddings_test"
 
     @property
     def dendrograms(self) -> epath.Path:
@@ -59,17 +64,35 @@ class Workdir:
         return self.root / "dendrograms"
 
     @property
+    def scores(self) -> epath.Path:
+        """Scores of training images, by name and seed."""
+        return self.root / "scores"
+
+    @property
     def report(self) -> epath.Path:
-        """Table and plot."""
+        """Table, plot and gallery."""
         return self.root / "report"
 
     def selection(self, name: str) -> epath.Path:
         """The selection of this name, see `selection_name`."""
         return self.root / "selections" / name
 
+    @property
+    def trials(self) -> epath.Path:
+        """All training runs."""
+        return self.root / "trials"
+
     def trial(self, selection: str, seed: int) -> epath.Path:
         """The training run on a selection with a seed."""
-        return self.root / "trials" / selection / f"seed{seed}"
+        return self.trials / selection / f"seed{seed}"
+
+    def score(self, name: str, seed: int) -> epath.Path:
+        """The score of this name that a run with this seed gave."""
+        return self.scores / name / f"seed{seed}"
+
+    def score_run(self, seed: int) -> epath.Path:
+        """A run that is giving scores."""
+        return self.scores / f"run-seed{seed}"
 
     def show(self, path: epath.Path) -> str:
         """`path` as a user would write it: relative to the current directory where it lies below it."""

@@ -13,9 +13,20 @@ MODULES = sorted(
     str(path.relative_to(ROOT.parent).with_suffix("")).replace("/", ".").removesuffix(".__init__")
     for path in ROOT.rglob("*.py")
 )
-STAGES = ("prepare", "train", "embed", "cluster", "select", "sweep", "report")
-STAGE_HELPERS = ("common", "fingerprints", "trials", "keeplists", "grid", "check", "trees", "inputs")
-LIBRARIES = ("data", "models", "clustering", "selection", "evidence")
+STAGES = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report", "export", "diff")
+STAGE_HELPERS = (
+    "arrays",
+    "common",
+    "fingerprints",
+    "trials",
+    "keeplists",
+    "grid",
+    "check",
+    "trees",
+    "inputs",
+    "scoring",
+)
+LIBRARIES = ("data", "models", "clustering", "selection", "evidence", "gallery")
 BASE = {"errors", "storage", "parallel", "workdir", "metrics"}
 
 # What each part may import beside itself and `errors`, which everyone may. The store of artifacts asks `parallel` which
@@ -30,11 +41,12 @@ ALLOWED = {
     "workdir": {"parallel", "storage"},
     **dict.fromkeys(LIBRARIES, BASE),
     "training": BASE | {"data", "models", "stopping"},
+    "exporting": BASE | {"data"},
     "artifacts": {"workdir", "parallel", "storage"},
-    "stages": BASE | {*LIBRARIES, "training", "artifacts"},
+    "stages": BASE | {*LIBRARIES, "training", "exporting", "artifacts"},
     "config_flags": set(),
     "main": BASE | {"stages", "config_flags", "distributed", "stopping"},
-    "": {"clustering", "selection"},  # the public API
+    "": {"clustering", "selection", "gallery"},  # the public API
 }
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorboard", "clu", "etils", "google"}
 # Paths, local and in buckets: it comes with Orbax, and reaches neither TensorFlow nor a bucket's client before it is
@@ -45,6 +57,8 @@ MAY_USE_TENSORFLOW = {
     "data.tfds_writer",
     "data.catalog",
     "data.streaming",
+    "exporting.source",
+    "exporting.tfds",
     "stages.prepare",
     "metrics",
 }

@@ -175,6 +175,30 @@ class Neighbours:
             found = [parallel.gather_rows(part) for part in found]
         return Graph(*found)
 
+    def stream(
+        self,
+        height: Callable[[], float],
+        *,
+        wanted: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Graph]:
+        """Pairs of rows up to a distance that may shrink on the way, block by block: for who looks for the closest.
+
+        Args:
+          height: gives the largest distance; asked at every block, and must not grow.
+          wanted: of rows [p] and [p], whether each pair is of interest, [p] bool.
+          progress: as of `within`.
+
+        Yields:
+          Those of a block, in no particular order.
+        """
+        for first, second in self._candidates(height, 0, progress):
+            of_interest = wanted(first, second)
+            first, second = first[of_interest], second[of_interest]
+            distance = pair_distances(self._units, first, second)
+            close = distance <= height()
+            yield Graph(first[close], second[close], distance[close])
+
     def roughly_within(self, height: float) -> Graph:
         """About the same with distances from the first pass, at next to no cost, where all of these are kept."""
         graphs = [(first, second) for first, second in self._candidates_of_whole(height)]
@@ -189,7 +213,7 @@ class Neighbours:
         """The pairs of this process; or some of them, where there are too many."""
         too_many = False
         parts, num_found, num_candidates = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))], 0, 0
-        for first, second in self._candidates(height, expected_pairs, progress):
+        for first, second in self._candidates(lambda: height, expected_pairs, progress):
             distance = pair_distances(self._units, first, second)
             close = distance <= height
             parts.append((first[close], second[close], distance[close]))
@@ -234,10 +258,11 @@ class Neighbours:
 
     def _candidates(self, height, expected_pairs, progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if self.is_whole:
-            yield from self._candidates_of_whole(height)
+            yield from self._candidates_of_whole(height())
             return
-        precision = self._precision or choose_precision(self._units.num_dimensions, height, self._devices[0].platform)
-        least = np.float32(1 - height - error_margin(self._units.num_dimensions, precision))
+        dimensions, platform = self._units.num_dimensions, self._devices[0].platform
+        precision = self._precision or choose_precision(dimensions, height(), platform)
+        margin = error_margin(dimensions, precision)
         vectors = self._on_devices(precision.dtype)
         blocks = [(a, b) for a in range(self._num_blocks) for b in range(a, self._num_blocks)]
         if self._together:
@@ -247,6 +272,7 @@ class Neighbours:
         capacity.grow(int(2 * expected_pairs / self._num_blocks**2))
         for done, (a, b) in enumerate(blocks):
             device = done % len(self._devices)
+            least = np.float32(1 - height() - margin)
             arguments = (vectors[device], a * self._block, b * self._block, least)
             pending.append((a, b, arguments, capacity.rows, self._dispatch(arguments, capacity.rows, precision)))
             if len(pending) > 2 * len(self._devices):

@@ -29,6 +29,7 @@ from data_redundancy.errors import InputError
 _BATCH_SIZE = 256
 _LISTED = 8  # At most this many names in one error.
 _INFO_FILE = "dataset_info.json"
+_RANDOM_ACCESS = "array_record"
 FILE_NAME_KEY = "file_name"  # what most image data sets in TFDS call it, and `prepare` too
 
 
@@ -440,6 +441,10 @@ def tfds_id_to_index(shards: Sequence[Shard], tfds_ids: Sequence[str]) -> np.nda
 def _read_split(
     builder: Any, expression: str, *, field: str, image_key: str, label_key: str, num_classes: int
 ) -> Split:
+    if builder.info.file_format.value == _RANDOM_ACCESS:
+        return _read_data_source(
+            builder, expression, field=field, image_key=image_key, label_key=label_key, num_classes=num_classes
+        )
     tf, tfds = import_tfds()
     num_examples = sum(shard.length for shard in split_shards(builder, expression, field=field))
     read_config = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1, try_autocache=False)
@@ -463,6 +468,40 @@ def _read_split(
         labels=labels,
         tfds_ids=texts["tfds_id"],
         file_names=texts.get(FILE_NAME_KEY),
+    )
+
+
+def _read_data_source(
+    builder: Any, expression: str, *, field: str, image_key: str, label_key: str, num_classes: int
+) -> Split:
+    """As `_read_split`, of ArrayRecord files, which TFDS does not read by tf.data."""
+    tf, tfds = import_tfds()
+    shards = split_shards(builder, expression, field=field)
+    num_examples = sum(shard.length for shard in shards)
+    has_names = has_file_names(builder.info.features)
+    channels = builder.info.features[image_key].shape[-1] or 0
+    images, labels, names = None, np.empty(num_examples, np.int64), np.empty(num_examples, object)
+    try:
+        source = builder.as_data_source(split=expression, decoders={image_key: tfds.decode.SkipDecoding()})
+        for index, example in enumerate(source):
+            # Decoded as in training from other files: decoders differ in the last bit of a JPEG's pixels.
+            image = tf.io.decode_image(example[image_key], channels=channels, expand_animations=False).numpy()
+            images = np.empty((num_examples, *image.shape), np.uint8) if images is None else images
+            if image.shape != images.shape[1:]:
+                raise InputError(
+                    f"{expression}: images of differing sizes: example 0 is {images.shape[1:]}, example {index} is "
+                    f"{image.shape}; allowed in memory: one size"
+                )
+            images[index], labels[index] = image, example[label_key]
+            names[index] = example[FILE_NAME_KEY].decode() if has_names else None
+    except (tf.errors.OpError, RuntimeError, OSError) as error:
+        raise InputError(f"{field}: cannot read {expression!r} of {builder.data_path} ({one_line(error)})") from error
+    return Split(
+        name=expression,
+        images=images,
+        labels=check_labels(labels, num_classes=num_classes, field=f"{field}: {label_key} of {expression}"),
+        tfds_ids=index_to_tfds_id(shards, np.arange(num_examples)),
+        file_names=names if has_names else None,
     )
 
 

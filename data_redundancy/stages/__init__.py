@@ -3,4 +3,7 @@
 A stage module's docstring is its help: what it reads, writes and takes, with an example.
 """
 
-ORDER = ("prepare", "train", "embed", "cluster", "select", "sweep", "report")
+ORDER = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report")
+"""What `run` does, one after the other."""
+OTHERS = ("export", "diff")
+"""What there is besides."""

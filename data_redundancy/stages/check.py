@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from data_redundancy import models
 from data_redundancy.clustering.linkage import LINKAGES
 from data_redundancy.errors import InputError
-from data_redundancy.selection import ALLOCATIONS, METHODS, REPRESENTATIVES
+from data_redundancy.selection import ALLOCATIONS, METHODS, OPTIONS
 from data_redundancy.training.optimizers import NAMES as OPTIMIZERS
 
 _Rule = tuple[Callable[[Any], bool], str]
@@ -94,15 +94,19 @@ RULES: dict[str, _Rule] = {
     "cluster.scope": _one_of(("class", "dataset")),
     "cluster.max_prune_fraction": _optional(_OPEN_FRACTION),
     "cluster.memory_limit_gb": _optional(_POSITIVE),
+    "score.seeds": _each(_SEED),
+    "score.epochs": _optional(_POSITIVE),
+    "score.forgetting_epochs": _optional(_POSITIVE),
     "select.method": _one_of(METHODS),
     "select.fraction": _FRACTION,
     "select.allocation": _one_of(ALLOCATIONS),
-    "select.representative": _one_of(REPRESENTATIVES),
+    **{f"select.{name}": _one_of(values) if values else _FRACTION for name, values in OPTIONS.items()},
     "select.seed": _SEED,
     "sweep.fractions": _each(_OPEN_FRACTION),
     "sweep.methods": _each(_one_of(METHODS)),
     "sweep.seeds": _each(_SEED),
     "sweep.equal": _one_of(("steps", "epochs")),
+    "sweep.trials_per_device": _optional(_at_least(0)),
     "evidence.confidence": _OPEN_FRACTION,
 }
 
@@ -118,4 +122,9 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"--config.input.std={config.input.std!r}: must have as many numbers as --config.input.mean, "
             f"{len(config.input.mean)}"
+        )
+    if config.sweep.trials_per_device and config.input.mode == "stream":
+        raise InputError(
+            f"--config.sweep.trials_per_device={config.sweep.trials_per_device}: must be 0 or None with "
+            "--config.input.mode=stream, for streamed images go to one trial"
         )

@@ -7,10 +7,12 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_redundancy import artifacts, data, workdir
+from data_redundancy import artifacts, data, models, workdir
 from data_redundancy.data.tfds_source import NotPreparedError, resolve_data_dir
 from data_redundancy.errors import InputError
 from data_redundancy.selection.allocation import num_pruned
@@ -97,6 +99,17 @@ def _load_dataset(name, version, data_dir, train_split, test_split, class_names,
         len(dataset.class_names),
     )
     return dataset
+
+
+def float32_model(config: ConfigDict) -> nn.Module:
+    """The model of a config for inference."""
+    return models.create(
+        config.model.name,
+        num_classes=len(load_dataset(config).class_names),
+        width=config.model.width,
+        stem=config.model.stem,
+        dtype=jnp.float32,
+    )
 
 
 def check_fractions(config: ConfigDict, field: str, fractions: Iterable[float]) -> None:

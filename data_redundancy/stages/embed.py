@@ -1,10 +1,12 @@
-"""Embed every training image with the trained classifier.
+"""Embed every image with the trained classifier.
 
 Reads:
   the data set and the newest checkpoint of WORKDIR/trials/full/seedK/, K being train.seed.
 Writes:
-  WORKDIR/embeddings/: Zarr v3 arrays embedding [N, D] float32 and label [N] int32 in canonical order, manifest.json.
-  The embedding is what the model's global average pool gives, in eval mode, without augmentation, in float32.
+  WORKDIR/embeddings/: Zarr v3 arrays embedding [N, D] float32 and label [N] int32 of the training split in canonical
+  order, manifest.json; WORKDIR/embeddings_test/: the same of the test split, in which the report looks for images that
+  the training split has as well. The embedding is what the model's global average pool gives, in eval mode, without
+  augmentation, in float32.
 Takes:
   embed.batch_size (images per call over all devices; the result does not depend on it).
 Example:
@@ -12,11 +14,13 @@ Example:
 """
 
 import logging
+from typing import Any
 
-import jax.numpy as jnp
+from etils import epath
 from ml_collections import ConfigDict
 
-from data_redundancy import artifacts, metrics, models, training
+from data_redundancy import artifacts, metrics, training
+from data_redundancy import workdir as workdirs
 from data_redundancy.stages import common, fingerprints
 from data_redundancy.stages.trials import Trials
 from data_redundancy.workdir import Workdir
@@ -27,42 +31,52 @@ log = logging.getLogger("data_redundancy")
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
     trials = Trials(config, workdir)
-    fingerprint = fingerprints.embeddings(config)
-    if common.is_done(workdir.embeddings, fingerprint):
-        log.info("embed: already done, skipped (%s)", workdir.show(workdir.embeddings))
+    stores = {
+        "train": (workdir.embeddings, fingerprints.embeddings(config)),
+        "test": (workdir.embeddings_test, fingerprints.embeddings_test(config)),
+    }
+    todo = {split: store for split, store in stores.items() if not _is_done(*store)}
+    for split, (directory, _) in stores.items():
+        if split not in todo:
+            log.info("embed: already done, skipped (%s)", workdir.show(directory))
+    if not todo:
         return
     trainer, state = trials.restore_full()
-    dataset = common.load_dataset(config)
-    model = models.create(
-        config.model.name,
-        num_classes=len(dataset.class_names),
-        width=config.model.width,
-        stem=config.model.stem,
-        dtype=jnp.float32,
-    )
-    labels, num_dimensions = dataset.train.labels, _num_dimensions(state)
+    images = {"train": trainer.train_split, "test": trainer.test_split}
+    for split, (directory, fingerprint) in todo.items():
+        labels = getattr(common.load_dataset(config), split).labels
+        _embed(config, state, images[split], labels, directory, fingerprint)
+        log.info(
+            "embed: %s embeddings of %d dimensions (%s)",
+            f"{len(labels):,}",
+            _num_dimensions(state),
+            workdir.show(directory),
+        )
+
+
+def _is_done(directory: epath.Path, fingerprint: dict[str, Any]) -> bool:
+    """The same on all processes, which embed together."""
+    return workdirs.as_main_finds(lambda: common.is_done(directory, fingerprint))
+
+
+def _embed(config: ConfigDict, state, images, labels, directory: epath.Path, fingerprint: dict[str, Any]) -> None:
+    num_dimensions = _num_dimensions(state)
     with (
         common.arguments_named(common.DATASET_FIELDS),
         artifacts.write_embeddings(
-            workdir.embeddings, labels, num_dimensions=num_dimensions, fingerprint=fingerprint
+            directory, labels, num_dimensions=num_dimensions, fingerprint=fingerprint
         ) as store,
         metrics.progress("embed", total=len(labels), unit="images") as bar,
     ):
         for first, rows in training.embed(
-            model,
+            common.float32_model(config),
             state.variables,
-            trainer.train_split,
+            images,
             batch_size=config.embed.batch_size,
             chunk_rows=artifacts.chunk_rows(num_dimensions),
         ):
             store[first : first + len(rows)] = rows
             bar.update(first + len(rows))
-    log.info(
-        "embed: %s embeddings of %d dimensions (%s)",
-        f"{len(labels):,}",
-        num_dimensions,
-        workdir.show(workdir.embeddings),
-    )
 
 
 def _num_dimensions(state) -> int:

@@ -1,6 +1,7 @@
 """What every artifact depends on: flat mappings of field names to values, each with those of what it is made from."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,9 @@ from ml_collections import ConfigDict
 
 from data_redundancy import training
 from data_redundancy.errors import InputError
+from data_redundancy.selection import METHODS
 from data_redundancy.stages import common
 from data_redundancy.training import optimizers
-
-SEEDED_METHODS = ("random",)
-"""Selection methods that depend on a seed."""
-CLUSTERING_METHODS = ("agglomerative",)
-"""Selection methods that keep one representative of every cluster."""
 
 # These change how a run is carried out, not what comes out of it; durations count in steps, seeds one by one.
 _NOT_COMPARED = (
@@ -94,8 +91,13 @@ def _input(config: ConfigDict) -> dict[str, Any]:
 
 def embeddings(config: ConfigDict) -> dict[str, Any]:
     """The embeddings, which come from the run on the full set with `train.seed`."""
+    return _without_test_split(embeddings_test(config))
+
+
+def embeddings_test(config: ConfigDict) -> dict[str, Any]:
+    """Those of the test split, by the same run."""
     full = np.arange(len(common.load_dataset(config).train.labels))
-    return _without_test_split(trial(config, full, config.train.seed))
+    return trial(config, full, config.train.seed)
 
 
 def dendrograms(config: ConfigDict) -> dict[str, Any]:
@@ -103,9 +105,69 @@ def dendrograms(config: ConfigDict) -> dict[str, Any]:
     return {**embeddings(config), "cluster.linkage": config.cluster.linkage, "cluster.scope": config.cluster.scope}
 
 
+def score_steps(config: ConfigDict, name: str) -> tuple[int, ...]:
+    """The steps after which a score is taken, one of `selection.SCORES`.
+
+    Error and gradient norms once; what is forgotten at the ends of epochs, all of which have the same number of steps.
+
+    Raises:
+        InputError: if a run on the full set is shorter, or for forgetting without two ends of epochs.
+    """
+    if name != "forgetting":
+        return (_steps_of(config, config.score.epochs, "epochs", default_share=0.1),)
+    last = _steps_of(config, config.score.forgetting_epochs, "forgetting_epochs", default_share=1)
+    epoch = max(1, round(len(common.load_dataset(config).train.labels) / config.train.batch_size))
+    if last < 2 * epoch:
+        raise InputError(
+            f"--config.score.forgetting_epochs={config.score.forgetting_epochs}: forgetting is counted from one end of "
+            f"an epoch to the next, which takes at least {2 * epoch} steps; here are {last}"
+        )
+    return tuple(range(epoch, last + 1, epoch))
+
+
+def _steps_of(config: ConfigDict, epochs: float | None, field: str, *, default_share: float) -> int:
+    """So many epochs of a run on the full set in steps; without a number, a share of the run."""
+    num_examples, batch_size = len(common.load_dataset(config).train.labels), config.train.batch_size
+    num_steps, _ = durations(config, num_examples)
+    steps = round(default_share * num_steps if epochs is None else epochs * num_examples / batch_size)
+    if steps > num_steps:
+        raise InputError(
+            f"--config.score.{field}={epochs}: must be at most {num_steps * batch_size / num_examples:.6g}, the epochs "
+            "of a run on the full set"
+        )
+    return max(1, steps)
+
+
+def scores(config: ConfigDict, names: Sequence[str], seed: int) -> dict[str, Any]:
+    """Scores, as a run with this seed gives them."""
+    full = np.arange(len(common.load_dataset(config).train.labels))
+    steps = [score_steps(config, name)[-1] for name in names]
+    return {**_without_test_split(trial(config, full, seed)), "scores": list(names), "score.steps": steps}
+
+
+def score_name(config: ConfigDict, method: str) -> str | None:
+    """The score that a selection method goes by, a mean over runs; None for one that goes by none."""
+    if "scores" not in METHODS[method].needs:
+        return None
+    return config.select.score if "score" in METHODS[method].takes else method
+
+
+def _mean_score(config: ConfigDict, method: str) -> dict[str, Any]:
+    name = score_name(config, method)
+    if name is None:
+        return {}
+    seeds = sorted(config.score.seeds)
+    of_one = scores(config, [name], seeds[0])
+    return {k: v for k, v in of_one.items() if k != "train.seed"} | {"score.seeds": seeds}
+
+
 def selection(config: ConfigDict, method: str, prune_fraction: float, seed: int) -> dict[str, Any]:
-    """A selection; random ones depend on trees only where these decide how many go from each class."""
-    made_from = dendrograms(config) if needs_trees(config, method) else _training_split(config)
+    """A selection; one that looks at no tree depends on trees only where these decide how many go from each class."""
+    if needs_trees(config, method):
+        made_from = dendrograms(config)
+    else:
+        made_from = embeddings(config) if "embeddings" in METHODS[method].needs else _training_split(config)
+    made_from |= _mean_score(config, method)
     return {**made_from, "select.fraction": prune_fraction, **selection_options(config, method, seed)}
 
 
@@ -116,16 +178,14 @@ def selection_options(config: ConfigDict, method: str, seed: int) -> dict[str, A
         "select.allocation": config.select.allocation,
         "cluster.scope": config.cluster.scope,
     }
-    if method in CLUSTERING_METHODS:
-        options["select.representative"] = config.select.representative
-    if method in SEEDED_METHODS:
-        options["select.seed"] = seed
-    return options
+    takes = METHODS[method].takes
+    chosen = {f"select.{name}": config.select[name] for name in takes if name != "seed"}
+    return options | chosen | ({"select.seed": seed} if "seed" in takes else {})
 
 
 def needs_trees(config: ConfigDict, method: str) -> bool:
     """Whether a selection depends on the trees."""
-    return method in CLUSTERING_METHODS or config.select.allocation == "global"
+    return "dendrograms" in METHODS[method].needs or config.select.allocation == "global"
 
 
 def _training_split(config: ConfigDict) -> dict[str, Any]:
@@ -133,7 +193,7 @@ def _training_split(config: ConfigDict) -> dict[str, Any]:
 
 
 def _without_test_split(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Only trials look at test images."""
+    """Only trials, and embeddings of the test split, look at test images."""
     return {
         k: v
         for k, v in fingerprint.items()
