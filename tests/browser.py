@@ -72,6 +72,16 @@ def requests(driver):
     return [url for url in urls if not url.startswith(("data:", "blob:"))]
 
 
+def to_middle(element):
+    """Scrolls so far that neither the page's head nor its foot lies over an element."""
+    element.parent.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    return element
+
+
+def click(element):
+    to_middle(element).click()
+
+
 def pixels(element):
     """[H, W, 3] uint8: an element as it is seen."""
-    return np.asarray(Image.open(io.BytesIO(element.screenshot_as_png)).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(to_middle(element).screenshot_as_png)).convert("RGB"))

@@ -163,7 +163,9 @@ def find_all(driver, selector):
 
 
 def shown_groups(driver):
-    return [int(card.get_attribute("data-group")) for card in find_all(driver, ".card")]
+    return driver.execute_script(
+        "return [...document.querySelectorAll('.card')].map(card => Number(card.dataset.group))"
+    )
 
 
 def tile(driver, row):
@@ -242,7 +244,7 @@ def test_filters_by_class_also_from_its_bar(driver):
     assert find(driver, "#found").text == "2 groups, 7 images"
     bars = find_all(driver, ".bar")
     assert [bar.find_element(By.CSS_SELECTOR, ".bar-share").text for bar in bars] == ["62.5%", "25.0%"]
-    driver.execute_script("arguments[0].click()", bars[1])
+    browser.click(bars[1])
     assert shown_groups(driver) == [2]
 
 
@@ -299,7 +301,7 @@ def test_a_hundred_thousand_groups_are_few_elements(driver, opened):
     opened(many(100_000))
     assert find(driver, "#found").text == "100,000 groups, 200,000 images"
     assert shown_groups(driver) == list(range(1, 49, 2))
-    find(driver, "#pager-top [data-step='1']").click()
+    browser.click(find(driver, "#pager-top [data-step='1']"))
     assert shown_groups(driver) == list(range(49, 97, 2))
     choose(driver, "#per-page", "96")
     choose(driver, "#sort", "by index")
@@ -327,7 +329,7 @@ def test_a_large_group_shows_its_first_and_what_was_searched_and_all_on_request(
     browser.wait_until(driver, lambda: len(find_all(driver, ".tile")) == 25)
     more = find(driver, ".more")
     assert more.text == "Show all 300"
-    driver.execute_script("arguments[0].click()", more)
+    browser.click(more)
     assert len(find_all(driver, ".tile")) == 300
     assert find_all(driver, ".more") == []
 
@@ -357,8 +359,8 @@ def test_marks_by_keyboard_undo_and_reload(driver):
 
 def test_marks_belong_to_the_data_set_and_the_selection(driver, opened):
     opened(content())
-    tile(driver, 0).click()
-    find(driver, "#mark-drop").click()
+    browser.click(tile(driver, 0))
+    browser.click(find(driver, "#mark-drop"))
     assert marks(driver) == {0: "drop"}
     for part, key in (("selection", "name"), ("dataset", "digest")):
         other = content()
@@ -392,7 +394,7 @@ def test_keys_go_over_to_the_next_page_and_to_the_search(driver, opened):
 def saved(driver, directory):
     path = directory / "downloads" / "veto.json"
     path.unlink(missing_ok=True)
-    find(driver, "#save").click()
+    browser.click(find(driver, "#save"))
     browser.wait_until(driver, path.exists)
     return json.loads(path.read_text())
 
@@ -405,7 +407,7 @@ def test_saves_the_veto_that_it_loads(driver, directory, opened, tmp_path):
     press(driver, "k")
     for row, mark in ((3, "drop"), (7, "drop"), (1, "keep")):
         driver.execute_script("arguments[0].focus()", tile(driver, row))
-        find(driver, f"#mark-{mark}").click()
+        browser.click(find(driver, f"#mark-{mark}"))
     veto = saved(driver, directory)
     assert veto == {
         "format": "data_redundancy veto",
@@ -421,7 +423,7 @@ def test_saves_the_veto_that_it_loads(driver, directory, opened, tmp_path):
     find(driver, "#load-file").send_keys(str(file))
     browser.wait_until(driver, lambda: marks(driver) == {1: "keep", 3: "drop"})
     assert saved(driver, directory) == {**veto, "keep": ["elsewhere__9", "toys__1"], "drop": [5]}
-    find(driver, "#undo").click()
+    browser.click(find(driver, "#undo"))
     assert saved(driver, directory) == veto
 
 
@@ -503,7 +505,6 @@ def map_pixel(driver, x, y):
 
 @pytest.mark.usefixtures("toys")
 def test_map_marks_pruned_points_and_says_what_they_are(driver):
-    driver.execute_script("scrollTo(0, document.getElementById('map-controls').offsetTop)")
     canvas, tip = find(driver, "#map-canvas"), find(driver, "#map-tip")
     size = canvas.size
     reach = (min(size["width"], size["height"]) - 40) // 2
@@ -511,10 +512,11 @@ def test_map_marks_pruned_points_and_says_what_they_are(driver):
     nothing = map_pixel(driver, 0.01, 0.5)
     browser.wait_until(driver, lambda: map_pixel(driver, *corner) != nothing)  # a disc
     assert map_pixel(driver, 0.5, 0.5) == nothing  # the middle of a ring
-    find(driver, "#map-kept").click()
+    browser.click(find(driver, "#map-kept"))
     browser.wait_until(driver, lambda: map_pixel(driver, *corner) == nothing)
-    find(driver, "#map-kept").click()
+    browser.click(find(driver, "#map-kept"))
 
+    browser.to_middle(canvas)
     ActionChains(driver).move_to_element_with_offset(canvas, 1, 1).perform()
     assert tip.text.split("\n") == ["cat", "#42, pruned", UNSAFE_FILE.replace("\u2028", "\n")]
     np.testing.assert_array_equal(colour_of(drawn(driver, "#map-tip")[0]), COLOURS[2])
@@ -596,7 +598,7 @@ def test_is_dark_where_the_system_is_and_where_the_user_says_so(driver, opened):
         opened(content())
         dark, toggle = background(driver), find(driver, "#theme")
         assert toggle.get_attribute("aria-pressed") == "true"
-        toggle.click()
+        browser.click(toggle)
         light = background(driver)
         assert sum(map(int, light[4:-1].split(", "))) > 600 > 150 > sum(map(int, dark[4:-1].split(", ")))
         driver.refresh()
@@ -618,7 +620,7 @@ def test_fits_a_phone(driver, opened):
         assert driver.execute_script("return document.documentElement.scrollWidth") == 360
         assert find(driver, "#dock").size["height"] < 740 / 3
         assert all(tile.rect["x"] + tile.rect["width"] <= 360 for tile in find_all(driver, "#cards .tile"))
-        find(driver, "#mark-drop").click()
+        browser.click(find(driver, "#mark-drop"))
         assert marks(driver) == {0: "drop"}
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -47,8 +47,13 @@ def configs(patterns: Mapping[str, str]) -> list[dict[str, Any]]:
     Args:
         patterns: of paths, by the names of the splits.
     """
-    files = [{"split": re.sub(r"\W", "_", split), "path": pattern} for split, pattern in patterns.items()]
+    files = [{"split": split_name(split), "path": pattern} for split, pattern in patterns.items()]
     return [{"config_name": "default", "data_files": files}]
+
+
+def split_name(split: str) -> str:
+    """As Hugging Face lets a split be called."""
+    return re.sub(r"\W", "_", split)
 
 
 def _yaml(values: Mapping[str, Any]) -> str:

@@ -19,8 +19,9 @@ def renamed(path: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield partial
         partial.replace(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

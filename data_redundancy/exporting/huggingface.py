@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from data_redundancy.exporting import about as descriptions
 from data_redundancy.exporting import files
 from data_redundancy.exporting.format import Description, Example, Shard
-from data_redundancy.exporting.paths import image_name, safe_name
+from data_redundancy.exporting.paths import image_name, unique_name_of
 from data_redundancy.exporting.values import plain
 
 _IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -45,7 +45,7 @@ class HuggingFace:
         first = next(groups)
         schema = _schema(first[0].features, about.class_names)
         with (
-            files.renamed(directory / _path(shard.split, f"{shard.number:05d}", shard.of)) as partial,
+            files.renamed(directory / _path(shard, about)) as partial,
             pq.ParquetWriter(partial, schema) as writer,
         ):
             for group in itertools.chain([first], groups):
@@ -53,27 +53,31 @@ class HuggingFace:
 
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
         """See `Format`."""
-        of = {shard.split: shard.of for shard in shards}
-        sizes = dict.fromkeys(of, 0)
-        for shard in shards:
-            sizes[shard.split] += (directory / _path(shard.split, f"{shard.number:05d}", shard.of)).stat().st_size
-        configs = descriptions.configs({split: _path(split, "[0-9]" * 5, of[split]) for split in of})
-        names = [file["split"] for file in configs[0]["data_files"]]
+        patterns = {shard.split: _pattern(shard, about) for shard in shards}
         splits = [
-            {"name": name, "num_bytes": sizes[split], "num_examples": about.num_examples[split]}
-            for name, split in zip(names, of, strict=True)
+            {
+                "name": descriptions.split_name(split),
+                "num_bytes": sum(path.stat().st_size for path in directory.glob(pattern)),
+                "num_examples": about.num_examples[split],
+            }
+            for split, pattern in patterns.items()
         ]
-        total = sum(sizes.values())
+        total = sum(split["num_bytes"] for split in splits)
         front = {
             "task_categories": ["image-classification"],
-            "configs": configs,
+            "configs": descriptions.configs(patterns),
             "dataset_info": {"splits": splits, "download_size": total, "dataset_size": total},
         }
         files.write_text(directory / "README.md", descriptions.card(about, front))
 
 
-def _path(split: str, number: str, of: int) -> str:
-    return f"data/{safe_name(split)}-{number}-of-{of:05d}.parquet"
+def _path(shard: Shard, about: Description) -> str:
+    return f"data/{unique_name_of(shard.split, about.num_examples)}-{shard.number:05d}-of-{shard.of:05d}.parquet"
+
+
+def _pattern(shard: Shard, about: Description) -> str:
+    """Of the paths of all shards of its split."""
+    return _path(shard, about).replace(f"-{shard.number:05d}-of-", f"-{'[0-9]' * 5}-of-")
 
 
 def _groups(examples: Iterable[Example]) -> Iterator[list[Example]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from data_redundancy.exporting import about as descriptions
 from data_redundancy.exporting import files
 from data_redundancy.exporting.format import Description, Example, Shard
-from data_redundancy.exporting.paths import image_name, safe_name, unique_names
+from data_redundancy.exporting.paths import image_name, unique_name_of, unique_names
 
 _TABLE = "examples.csv"
 _ROWS = ".examples"
@@ -29,9 +29,9 @@ class ImageFolder:
         self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
     ) -> None:
         """See `Format`."""
-        split, folders = safe_name(shard.split), unique_names(about.class_names)
+        split, folders = unique_name_of(shard.split, about.num_examples), unique_names(about.class_names)
         with (
-            files.renamed(directory / _rows_name(shard)) as partial,
+            files.renamed(directory / _rows_name(shard, about)) as partial,
             partial.open("w", encoding="utf-8", newline="") as rows,
         ):
             table = _csv_writer(rows)
@@ -45,30 +45,31 @@ class ImageFolder:
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
         """See `Format`."""
         folders = unique_names(about.class_names)
-        for split in about.num_examples:
+        splits = dict(zip(about.num_examples, unique_names(about.num_examples), strict=True))
+        for split in splits.values():
             for folder in folders:
-                (directory / safe_name(split) / folder).mkdir(parents=True, exist_ok=True)
+                (directory / split / folder).mkdir(parents=True, exist_ok=True)
         files.write_json(directory / "dataset.json", {**descriptions.as_json(about), "folders": folders})
-        patterns = {split: f"{safe_name(split)}/**" for split, number in about.num_examples.items() if number}
+        patterns = {split: f"{splits[split]}/**" for split, number in about.num_examples.items() if number}
         front = {"task_categories": ["image-classification"], "configs": descriptions.configs(patterns)}
         files.write_text(directory / "README.md", descriptions.card(about, front))
         if not (directory / _TABLE).exists():  # else a run was killed after it had written this
-            _join_rows(directory, shards)
+            _join_rows(directory, shards, about)
         shutil.rmtree(directory / _ROWS, ignore_errors=True)
 
 
-def _join_rows(directory: pathlib.Path, shards: list[Shard]) -> None:
+def _join_rows(directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
     with files.renamed(directory / _TABLE) as partial:
         with partial.open("w", encoding="utf-8", newline="") as table:
             _csv_writer(table).writerow(_COLUMNS)
         with partial.open("ab") as table:
             for shard in shards:
-                with (directory / _rows_name(shard)).open("rb") as rows:
+                with (directory / _rows_name(shard, about)).open("rb") as rows:
                     shutil.copyfileobj(rows, table)
 
 
-def _rows_name(shard: Shard) -> str:
-    return f"{_ROWS}/{safe_name(shard.split)}-{shard.number}.csv"
+def _rows_name(shard: Shard, about: Description) -> str:
+    return f"{_ROWS}/{unique_name_of(shard.split, about.num_examples)}-{shard.number}.csv"
 
 
 def _csv_writer(file):

@@ -57,7 +57,7 @@ def _lines(kept: pa.Table, table: pa.Table) -> bytes:
 
 
 def _all_named(column: pa.ChunkedArray) -> bool:
-    return column.null_count == 0 and pc.all(pc.not_equal(column.cast(pa.string()), "")).as_py() is not False
+    return column.null_count == 0 and pc.all(pc.not_equal(column, "")).as_py()
 
 
 def _repeated(column: pa.ChunkedArray, kept: pa.ChunkedArray):

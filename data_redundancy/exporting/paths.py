@@ -40,6 +40,12 @@ def unique_names(texts: Iterable[str]) -> list[str]:
     return found
 
 
+def unique_name_of(text: str, texts: Iterable[str]) -> str:
+    """The one of `unique_names` that a text has."""
+    texts = list(texts)
+    return unique_names(texts)[texts.index(text)]
+
+
 def image_name(file_name: str | None, index: int, extension: str) -> str:
     """The name of an image file: what it was called, and its index, so that no two images of a split share a name.
 

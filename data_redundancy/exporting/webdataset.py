@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from data_redundancy.exporting import about as descriptions
 from data_redundancy.exporting import files
 from data_redundancy.exporting.format import Description, Example, Shard
-from data_redundancy.exporting.paths import safe_name, unique_names
+from data_redundancy.exporting.paths import unique_name_of, unique_names
 from data_redundancy.exporting.source import extension_of
 from data_redundancy.exporting.values import plain
 
@@ -31,7 +31,7 @@ class WebDataset:
         self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
     ) -> None:
         """See `Format`."""
-        with files.renamed(directory / _file_name(shard)) as partial, tarfile.open(partial, "w") as tar:
+        with files.renamed(directory / _file_name(shard, about)) as partial, tarfile.open(partial, "w") as tar:
             for example in examples:
                 for name, content in _members(example, about):
                     member = tarfile.TarInfo(f"{example.index:09d}.{name}")
@@ -40,12 +40,12 @@ class WebDataset:
 
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
         """See `Format`."""
-        listed = [{"file": _file_name(shard), "split": shard.split, "num_examples": shard.length} for shard in shards]
+        listed = [{"file": _file_name(s, about), "split": s.split, "num_examples": s.length} for s in shards]
         files.write_json(directory / "dataset.json", {**descriptions.as_json(about), "shards": listed})
 
 
-def _file_name(shard: Shard) -> str:
-    return f"{safe_name(shard.split)}-{shard.number:06d}.tar"
+def _file_name(shard: Shard, about: Description) -> str:
+    return f"{unique_name_of(shard.split, about.num_examples)}-{shard.number:06d}.tar"
 
 
 def _members(example: Example, about: Description) -> Iterator[tuple[str, bytes]]:
