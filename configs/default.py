@@ -110,4 +110,13 @@ def get_config() -> ConfigDict:
     config.evidence = ConfigDict()
     config.evidence.confidence = 0.95  # of the intervals
 
+    config.report = ConfigDict()
+    # cosine distance up to which images are near-duplicates; None: that of the nearest tenth of what goes
+    config.report.near_duplicate = config_dict.placeholder(float)  # at least 0
+    config.report.max_warnings = 200  # near-duplicates of either kind to show, the nearest; 0: none are looked for
+    config.report.max_groups = 100_000  # redundant groups to show, the tightest
+    config.report.map = "pca"  # of the embeddings: pca, umap (needs the package umap-learn), none
+    config.report.max_points = 20_000  # on the map, of every class its share
+    config.report.max_html_mb = 20.0  # of index.html, in 1e6 bytes; thumbnails that do not fit go beside it
+
     return config.lock()  # a misspelt field in a config that builds on this one raises

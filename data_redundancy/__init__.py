@@ -7,10 +7,12 @@ The public Python API, for embeddings from anywhere:
     dendrograms = dr.cluster_classes(embeddings, labels)  # [N, D] floats, [N] integers
     selection = dr.select(dendrograms, prune_fraction=0.1)
     images[selection.keep]
+    dr.write_gallery("gallery", selection, embeddings=embeddings, labels=labels, images=images)  # to look at it
 """
 
 import importlib
 import math
+import os
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from data_redundancy.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from etils import epath
     from numpy.typing import ArrayLike
 
     from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
@@ -37,6 +40,7 @@ __all__ = [
     "cut",
     "linkage",
     "select",
+    "write_gallery",
 ]
 
 # Loaded when first asked for: JAX and SciPy take longer to import than `data-redundancy --help` should take to answer.
@@ -156,4 +160,73 @@ def select(
         allocation=allocation,
         representative=representative,
         seed=seed,
+    )
+
+
+def write_gallery(
+    directory: str | os.PathLike,
+    selection: "Selection",
+    *,
+    embeddings: "ArrayLike",
+    labels: "ArrayLike | None" = None,
+    images: "ArrayLike | None" = None,
+    class_names: "Sequence[str] | None" = None,
+    ids: "Sequence[str] | None" = None,
+    title: str = "Redundant images",
+    max_warnings: int = 200,
+) -> "epath.Path":
+    """Writes a gallery of what a selection prunes, one HTML file that opens from disk.
+
+    Args:
+      directory: becomes the gallery's; index.html in it is replaced, and thumbnails lie beside that where there are too
+        many to be part of it.
+      selection: as from `select`, of N examples.
+      embeddings: [N, D] floats or integers, for the map and for near-duplicates with different labels.
+      labels: [N] integers, not negative; with them, near-duplicates that have different labels are shown.
+      images: [N, H, W, C] uint8, or [N, H, W]; without them, the groups are shown by index and id.
+      class_names: a name for every label.
+      ids: [N] strings to search by.
+      title: of the page.
+      max_warnings: how many near-duplicates to show, the nearest; 0 leaves out comparing all pairs.
+
+    Returns:
+      The path of index.html.
+
+    Raises:
+      InputError: arguments that do not belong together, or a directory that cannot be written.
+    """
+    import numpy as np
+
+    from data_redundancy.clustering import suspects
+    from data_redundancy.clustering.dendrograms import check_labels
+    from data_redundancy.clustering.distances import check_embeddings
+    from data_redundancy.gallery import Suspects, arrays, default_near_duplicate
+
+    embeddings = check_embeddings(embeddings)
+    if len(embeddings) != selection.num_examples:
+        raise InputError(
+            f"embeddings: {len(embeddings)} embeddings for a selection of {selection.num_examples} examples"
+        )
+    if max_warnings < 0:
+        raise InputError(f"max_warnings: {max_warnings}, but 0 or more is needed")
+    has_labels = labels is not None
+    labels = check_labels(labels, len(embeddings)) if has_labels else np.zeros(len(embeddings), np.int64)
+    train, names = arrays.split(labels, images=images, class_names=class_names, ids=ids)
+    selected = arrays.selected(selection)
+    height, errors, notes = default_near_duplicate(selected), suspects.NONE, []
+    if has_labels and max_warnings and height is not None:
+        errors, _ = suspects.find_suspects(embeddings, labels, height=height, limit=max_warnings)
+        notes.append(f"Near-duplicates are images at a cosine distance of at most {height:.3g}.")
+    else:
+        notes.append("Near-duplicates with different labels were not looked for.")
+    found = Suspects(*((p.first, p.second, p.distance) for p in (errors, suspects.NONE)))
+    return arrays.write(
+        directory,
+        selected,
+        embeddings=embeddings,
+        train=train,
+        class_names=names,
+        title=title,
+        suspects=found,
+        notes=notes,
     )

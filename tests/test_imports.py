@@ -25,6 +25,9 @@ STAGE_HELPERS = (
     "trees",
     "inputs",
     "scoring",
+    "answers",
+    "looks",
+    "pictures",
 )
 LIBRARIES = ("data", "models", "clustering", "selection", "evidence", "gallery")
 BASE = {"errors", "storage", "parallel", "workdir", "metrics"}

@@ -102,10 +102,18 @@ def test_it_says_what_it_does_without_noise(job):
 
 def test_every_artifact_is_there_and_nothing_else(job):
     workdir = job[0] / "w"
-    assert sorted(os.listdir(workdir)) == ["config.json", "dendrograms", "embeddings", "report", "selections", "trials"]
+    assert sorted(os.listdir(workdir)) == [
+        "config.json",
+        "dendrograms",
+        "embeddings",
+        "embeddings_test",
+        "report",
+        "selections",
+        "trials",
+    ]
     assert sorted(os.listdir(workdir / "selections")) == SELECTIONS
     assert sorted(f"{p.parent.name}/{p.name}" for p in workdir.glob("trials/*/*")) == sorted(TRIALS)
-    assert sorted(os.listdir(workdir / "report")) == ["accuracy.png", "results.csv", "results.md"]
+    assert sorted(os.listdir(workdir / "report")) == ["accuracy.png", "index.html", "results.csv", "results.md"]
     assert not [path for path in workdir.rglob("*") if "partial" in path.name or "tmp" in path.name]
     config = json.loads((workdir / "config.json").read_text())
     assert (config["train"]["steps"], config["sweep"]["fractions"]) == (8, [0.2])

@@ -24,7 +24,7 @@ without_tensorboard = pytest.fixture(autouse=True)(training_runs.without_tensorb
 cache = pytest.fixture(scope="module", autouse=True)(training_runs.shared_compilations)
 
 TOLERANCE = 2e-5
-"""Of losses and parameters, as between numbers of devices (test_devices_do_not_matter); seen: less than 2e-6."""
+"""Of losses and parameters, as between numbers of devices (test_devices_do_not_matter); seen: 5e-7 at most."""
 
 
 def tiny():
@@ -34,8 +34,7 @@ def tiny():
 def assert_close(alone, at_once):
     assert alone.keys() == at_once.keys()
     assert np.array_equal(alone["class_accuracy"], at_once["class_accuracy"])
-    d = largest_difference(alone, at_once); print("DIFF", d); open("/tmp/diffs","a").write(f"{d}\n")
-    assert d < TOLERANCE
+    assert largest_difference(alone, at_once) < TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +224,27 @@ def test_batches(lengths, at_once, devices, sizes):
 JOB = (*TINY, "--config.dataset.name=d.npz", "--config.train.learning_rate=0.02", "--config.sweep.methods=random")
 
 
+RUN = """
+import os, signal, sys
+sys.modules["tensorflow"] = None  # takes seconds to import
+from data_redundancy import main
+from data_redundancy.training import trainer
+train_batches = trainer.train_batches
+def deadly(*arguments, first_step, **more):
+    if first_step == {step}:
+        {do}
+    return train_batches(*arguments, first_step=first_step, **more)
+trainer.train_batches = deadly
+sys.exit(main.main())
+"""
+
+
+def run(*arguments, before_step=(None, "pass"), **options):
+    """A command in a process of its own; before a step something may happen to it."""
+    step, do = before_step
+    return run_process(*arguments, code=RUN.format(step=step, do=do), **options)
+
+
 def results_of(workdir):
     return {
         str(path.parent.relative_to(workdir)): json.loads(path.read_text())
@@ -237,7 +257,7 @@ def one_at_a_time(tmp_path_factory):
     """A sweep of four trials: its folder, and the results."""
     folder = tmp_path_factory.mktemp("sweep")
     write_digits(folder / "d.npz")
-    done = run_process("sweep", *JOB, "--workdir=w", cwd=folder)
+    done = run("sweep", *JOB, "--workdir=w", cwd=folder)
     assert done.code == 0, done.err
     assert "sweep: one trial at a time, as is fastest on CPU (sweep.trials_per_device)" in done.err
     return folder, results_of(folder / "w")
@@ -255,12 +275,12 @@ def assert_results_close(found, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("per_device", "devices"), [(2, 1), (1, 2), (8, 1)])
+@pytest.mark.parametrize(("per_device", "devices"), [(2, 1), (1, 2)])
 def test_a_sweep_of_batches_has_the_results_of_one_of_single_trials(one_at_a_time, tmp_path, per_device, devices):
     folder, expected = one_at_a_time
     write_digits(tmp_path / "d.npz")
     command = ("sweep", *JOB, "--workdir=w", f"--config.sweep.trials_per_device={per_device}")
-    done = run_process(*command, cwd=tmp_path, devices=devices)
+    done = run(*command, cwd=tmp_path, devices=devices)
     assert done.code == 0, done.err
     at_once = min(4, per_device * devices)
     assert len(re.findall(rf"sweep: trial \d/4, .* each, {at_once} at once\)", done.err)) == 4
@@ -271,7 +291,7 @@ def test_a_sweep_of_batches_has_the_results_of_one_of_single_trials(one_at_a_tim
     # Either way of running leaves alone what the other has finished, and does what is left.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "w" / "trials").rglob("*")}
     (tmp_path / "w" / "trials" / "full" / "seed1" / "result.json").unlink()
-    done = run_process("sweep", *JOB, "--workdir=w", "--config.sweep.trials_per_device=0", cwd=tmp_path)
+    done = run("sweep", *JOB, "--workdir=w", "--config.sweep.trials_per_device=0", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "sweep: 3 of 4 trials already done, skipped" in done.err
     assert_results_close(results_of(tmp_path / "w"), expected)
@@ -284,24 +304,11 @@ def test_a_batch_finishes_what_single_trials_began(one_at_a_time, tmp_path):
     """One trial is finished, one is at step 4: the other two begin together, and the one goes on alone."""
     _, expected = one_at_a_time
     write_digits(tmp_path / "d.npz")
-    done = run_process("train", *JOB, "--workdir=w", cwd=tmp_path)
+    done = run("train", *JOB, "--workdir=w", cwd=tmp_path)
     assert done.code == 0, done.err
-    code = """
-import sys
-from unittest import mock
-from data_redundancy import main
-from data_redundancy.training import trainer
-train_batches = trainer.train_batches
-def cut(*arguments, first_step, **more):
-    if first_step >= 6:
-        raise SystemExit(9)
-    return train_batches(*arguments, first_step=first_step, **more)
-trainer.train_batches = cut
-sys.exit(main.main())
-"""
     command = ("sweep", *JOB, "--workdir=w")
-    assert run_process(*command, cwd=tmp_path, code=code).code == 9
-    done = run_process(*command, "--config.sweep.trials_per_device=4", cwd=tmp_path)
+    assert run(*command, cwd=tmp_path, before_step=(6, "sys.exit(9)")).code == 9
+    done = run(*command, "--config.sweep.trials_per_device=4", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "sweep: 1 of 4 trials already done, skipped" in done.err
     assert "full seed 1: resumed at step 4 of 8" in done.err
@@ -313,23 +320,11 @@ sys.exit(main.main())
 def test_sigterm_to_a_sweep_saves_the_whole_batch(one_at_a_time, tmp_path):
     _, expected = one_at_a_time
     write_digits(tmp_path / "d.npz")
-    code = """
-import os, signal, sys
-from data_redundancy import main
-from data_redundancy.training import trainer
-train_batches = trainer.train_batches
-def stop(*arguments, first_step, **more):
-    if first_step == 5:
-        os.kill(os.getpid(), signal.SIGTERM)
-    return train_batches(*arguments, first_step=first_step, **more)
-trainer.train_batches = stop
-sys.exit(main.main())
-"""
     command = ("sweep", *JOB, "--workdir=w", "--config.sweep.trials_per_device=4")
-    stopped = run_process(*command, cwd=tmp_path, code=code)
+    stopped = run(*command, cwd=tmp_path, before_step=(5, "os.kill(os.getpid(), signal.SIGTERM)"))
     assert stopped.code == 75, stopped.err
     assert "a batch of 4 trials (full seed 0 to random-0.2-seed1 seed 1) is saved at step 6 of 8" in stopped.err
-    done = run_process(*command, cwd=tmp_path)
+    done = run(*command, cwd=tmp_path)
     assert done.code == 0, done.err
     assert "resumed at step 6 of 8" in done.err
     assert_results_close(results_of(tmp_path / "w"), expected)

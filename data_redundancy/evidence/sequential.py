@@ -82,8 +82,9 @@ def make_plan(looks: Sequence[int], confidence: float = 0.95) -> Plan:
 
     Of the one-sided level (1 - confidence) / 2 the share ln(1 + (e - 1) n / n_max) is spent by the time of n seeds, the
     spending function that Lan and DeMets match to Pocock's test. That of O'Brien and Fleming has a little more power
-    but next to no chance to stop before the middle, and a seed is two training runs. The levels are exact for t tests
-    of paired differences that are normal. For Welch's test, and for differences that are not, they are close.
+    but next to no chance to stop before the middle, and a seed is two training runs. For t tests of paired differences
+    that are normal the levels are exact but for the grid they are computed on, about one part in a hundred. For Welch's
+    test, and for differences that are not normal, they are close.
 
     Args:
         looks: [K] numbers of seeds at which to look, rising, the first at least 2.

@@ -141,18 +141,9 @@ def random_words(verdict: RandomVerdict) -> str:
 
 def decision_words(decision: Decision, prune_fraction: float) -> str:
     """What the looks so far say about a fraction, as one line, differences in percentage points."""
-    if decision.next_look is None:
-        more = more_seeds(decision.effect, -decision.margin, decision.level)
-        needed = f" with all {_seeds(decision.difference.num_seeds)} that were planned: {_more(more)}"
-    else:
-        needed = f": the next look is at {_seeds(decision.next_look)}"
-    return _answer(
-        decision.outcome,
-        _percent(prune_fraction),
-        decision.margin,
-        needed,
-        _found(decision.difference, f"{_percent(decision.confidence)} repeated CI"),
-    )
+    needed = _still_needed(decision) if decision.outcome is Outcome.OPEN else ""
+    found = _found(decision.difference, f"{_percent(decision.confidence)} repeated CI")
+    return _answer(decision.outcome, _percent(prune_fraction), decision.margin, needed, found)
 
 
 def _of_method(
@@ -216,6 +207,13 @@ def _against_random(
 
 def _effect(trials: Mapping[int, Trial], others: Mapping[int, Trial]) -> Effect | None:
     return compare(trials, others) if min(len(trials), len(others)) >= MIN_SEEDS else None
+
+
+def _still_needed(decision: Decision) -> str:
+    if decision.next_look is not None:
+        return f": the next look is at {_seeds(decision.next_look)}"
+    more = more_seeds(decision.effect, -decision.margin, decision.level)
+    return f" with all {_seeds(decision.difference.num_seeds)} that were planned: {_more(more)}"
 
 
 def _versus(effect: Effect, differs: bool) -> Versus:

@@ -51,7 +51,8 @@ class ImageFolder:
                 (directory / split / folder).mkdir(parents=True, exist_ok=True)
         files.write_json(directory / "dataset.json", {**descriptions.as_json(about), "folders": folders})
         patterns = {split: f"{splits[split]}/**" for split, number in about.num_examples.items() if number}
-        front = {"task_categories": ["image-classification"], "configs": descriptions.configs(patterns)}
+        configs = [{**config, "drop_labels": False} for config in descriptions.configs(patterns)]
+        front = {"task_categories": ["image-classification"], "configs": configs}
         files.write_text(directory / "README.md", descriptions.card(about, front))
         if not (directory / _TABLE).exists():  # else a run was killed after it had written this
             _join_rows(directory, shards, about)

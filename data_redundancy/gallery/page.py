@@ -41,13 +41,14 @@ def write(directory: os.PathLike, content: dict[str, Any]) -> None:
               every method and fraction the accuracy in [0, 1] over seeds; "full" and "random" are the differences from
               these ("mean", "low", "high"), or None. "confidence": level of the intervals.
             - "classes": "size" and "pruned", [C] each.
-            - "heights": "share" (pruned, increasing) and "height" of merges; "cut": the height where pruning stopped,
-              or None.
+            - "heights": "share" (pruned, increasing) and "height" (where trees are cut for that); "cut": the height at
+              the selection's own share, or None.
             - "images": "index", "id", "file" (either may be None), "label", "split" (0 training, 1 test), "distance".
             - "groups": "start", "size" (rows start to start + size - 1, the representative first), "tightness" (the
               smaller the tighter).
             - "thumbnails": "width", "height" in pixels, "columns", "rows" of a sheet, and "sheets": data: URIs or
-              relative URLs. Row i is in sheet i // (columns * rows), cell i % (columns * rows), row by row.
+              relative URLs. Row i is in sheet i // (columns * rows), cell i % (columns * rows), row by row. No
+              sheets where there are no images to show.
             - "map": None, or "method", "note" and, for every point, "x", "y", "label", "kept", "index", "image" (its
               row, or -1).
             - "warnings": "label_errors" (pairs of rows "a", "b", "distance", "identical"), "leaks" ("test", "train",

@@ -10,6 +10,7 @@ from data_redundancy.errors import InputError
 METHODS = ("pca", "umap", "none")
 _SEED = 0
 _NEIGHBOURS = 15  # UMAP's own default
+_FEW = 10
 
 
 def check_method(method: str, field: str) -> None:
@@ -49,12 +50,16 @@ def project(vectors: np.ndarray, method: str) -> tuple[np.ndarray, str, str]:
     vectors = vectors.astype(np.float64)
     vectors /= np.abs(vectors).max(axis=1, keepdims=True)  # squares neither vanish nor overflow
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    if len(vectors) <= _FEW:
+        method = "pca"  # neighbours say nothing of so few
     return _umap(vectors) if method == "umap" else _pca(vectors)
 
 
 def _pca(vectors: np.ndarray) -> tuple[np.ndarray, str, str]:
     from sklearn.decomposition import PCA
 
+    if len(vectors) == 1:
+        return np.zeros((1, 2)), "PCA", "A single point."
     pca = PCA(min(2, *vectors.shape), svd_solver="covariance_eigh")
     with np.errstate(invalid="ignore", divide="ignore"):  # vectors that are all the same have no variance to share
         points = pca.fit_transform(vectors)

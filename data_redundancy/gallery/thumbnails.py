@@ -1,7 +1,6 @@
 """Thumbnails, many to a sheet: WebP files that the page cuts up."""
 
 import base64
-import contextlib
 import hashlib
 import io
 import math
@@ -12,6 +11,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from data_redundancy import storage
 from data_redundancy import workdir as workdirs
 
 SIDE = 96
@@ -117,12 +117,11 @@ def remove_others(directory: epath.Path, sheets: list[str]) -> None:
     if not folder.is_dir():
         return
     wanted = set(sheets)
-    for path in folder.iterdir():
+    for path in list(folder.iterdir()):
         if path.suffix == ".webp" and f"{FOLDER}/{path.name}" not in wanted:
             path.unlink()
-    if not wanted & {f"{FOLDER}/{path.name}" for path in folder.iterdir()}:
-        with contextlib.suppress(OSError):  # it holds something else
-            folder.rmdir()
+    if not storage.is_remote(folder) and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _put(directory: epath.Path, number: int, sheet: bytes) -> str:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from data_redundancy import models
 from data_redundancy.clustering.linkage import LINKAGES
 from data_redundancy.errors import InputError
+from data_redundancy.gallery import MAPS
 from data_redundancy.selection import ALLOCATIONS, METHODS, OPTIONS
 from data_redundancy.training.optimizers import NAMES as OPTIMIZERS
 
@@ -108,6 +109,12 @@ RULES: dict[str, _Rule] = {
     "sweep.equal": _one_of(("steps", "epochs")),
     "sweep.trials_per_device": _optional(_at_least(0)),
     "evidence.confidence": _OPEN_FRACTION,
+    "report.near_duplicate": _optional(_at_least(0)),
+    "report.max_warnings": _at_least(0),
+    "report.max_groups": _at_least(0),
+    "report.map": _one_of(MAPS),
+    "report.max_points": _at_least(1),
+    "report.max_html_mb": _at_least(2),
 }
 
 

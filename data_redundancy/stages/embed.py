@@ -63,9 +63,7 @@ def _embed(config: ConfigDict, state, images, labels, directory: epath.Path, fin
     num_dimensions = _num_dimensions(state)
     with (
         common.arguments_named(common.DATASET_FIELDS),
-        artifacts.write_embeddings(
-            directory, labels, num_dimensions=num_dimensions, fingerprint=fingerprint
-        ) as store,
+        artifacts.write_embeddings(directory, labels, num_dimensions=num_dimensions, fingerprint=fingerprint) as store,
         metrics.progress("embed", total=len(labels), unit="images") as bar,
     ):
         for first, rows in training.embed(

@@ -39,7 +39,7 @@ from data_redundancy import workdir as store
 from data_redundancy.data import tfds_source
 from data_redundancy.data.dataset import StreamedSplit
 from data_redundancy.errors import InputError
-from data_redundancy.exporting import contents, driver, records
+from data_redundancy.exporting import contents, driver, keep_lists, records
 from data_redundancy.exporting.contents import Contents
 from data_redundancy.exporting.format import Description
 from data_redundancy.exporting.source import NpzSource, Source, TfdsSource, local_files
@@ -257,11 +257,8 @@ def _safe_name(name: str) -> str:
 
 
 def _write_list(out: pathlib.Path, list_format: str, selection: epath.Path) -> None:
-    from data_redundancy.exporting import keep_lists
-
     if parallel.is_main_process():
-        with store.atomic_file(epath.Path(out)) as partial:
-            keep_lists.write(pathlib.Path(partial), list_format, artifacts.read_examples(selection))
+        keep_lists.write(out, list_format, artifacts.read_examples(selection))
     parallel.barrier(f"wrote {out}")
 
 

@@ -1,25 +1,36 @@
-"""Compare what was kept with the full set and with random subsets: a table and a plot.
+"""Look at what would go, and compare what was kept with the full set and with random subsets.
 
 Reads:
-  result.json of the sweep's trials.
+  result.json of the sweep's trials; the selection of select.* (or, without one, the first of the sweep's), the images,
+  WORKDIR/embeddings/, embeddings_test/ and dendrograms/. What is not there is left out, and said.
 Writes:
-  the table on the terminal; WORKDIR/report/results.csv (raw numbers), results.md (the table) and accuracy.png.
+  WORKDIR/report/index.html: the answer, charts, the redundant groups, a map and warnings in one file that opens from
+  disk; thumbnails/ beside it where they would make it too large. With finished trials, the table on the terminal, and
+  results.csv (raw numbers), results.md (the table) and accuracy.png.
 Takes:
-  sweep.fractions .methods .seeds (which trials), evidence.confidence (of the intervals).
+  sweep.fractions .methods .seeds (which trials), evidence.confidence (of the intervals), select.method .fraction .seed
+  (which selection);
+  report.near_duplicate: the cosine distance up to which images of different labels are likely label errors, and
+  test images likely in the training split as well; None: that of the nearest tenth of pruned images to what stands
+  for them, so that it follows the selection;
+  report.max_warnings (of either kind, the nearest; 0: not looked for, which saves comparing all pairs of images),
+  report.max_groups (the tightest), report.map (pca, umap, none), report.max_points (on the map) and
+  report.max_html_mb (in 1e6 bytes: thumbnails that do not fit into the page go beside it).
 Example:
   data-redundancy report --config=digits --workdir=runs/digits
 """
 
 import io
 import logging
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from data_redundancy import parallel
+from data_redundancy import gallery, parallel
 from data_redundancy import workdir as workdirs
 from data_redundancy.errors import InputError
-from data_redundancy.stages import common, grid
+from data_redundancy.stages import common, grid, looks, pictures
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.stages.trials import FULL, Trials
 from data_redundancy.workdir import Workdir
@@ -29,41 +40,100 @@ log = logging.getLogger("data_redundancy")
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
-    # SciPy and matplotlib take longer to import than other stages should wait.
-    from data_redundancy import evidence
-
-    results = _results(config, workdir)
-    class_names = results[0]["class_names"]
-    rows = evidence.summarise([_trial(result) for result in results], class_names, config.evidence.confidence)
-    dataset_name = common.load_dataset(config).name
-    title = f"{dataset_name}, {config.model.name}: trained at an equal number of {config.sweep.equal}"
-    if parallel.is_main_process():
-        contents = {
-            "results.csv": _csv(rows),
-            "results.md": (evidence.format_markdown(rows) + "\n").encode(),
-            "accuracy.png": _png(evidence.accuracy_plot(rows, title)),
-        }
-        for name, content in contents.items():
-            workdirs.write_if_changed(workdir.report / name, content)
-        print(f"\n{title}\n\n{evidence.format_table(rows)}\n")
-        for name in contents:
-            print(workdir.show(workdir.report / name))
-
-
-def _results(config: ConfigDict, workdir: Workdir) -> list[dict]:
-    """The results of all finished trials of the sweep."""
-    trials = Trials(config, workdir)
-    plans = grid.plans(config, KeepLists(config, workdir), make=False)
-    results = [result for plan in plans if (result := trials.result(plan)) is not None]
-    if all(result["method"] == FULL for result in results):
+    gallery.check_method(config.report.map, "--config.report.map")
+    keep_lists = KeepLists(config, workdir)
+    results, chosen = _results(config, workdir, keep_lists), looks.choose(config, keep_lists)
+    if chosen is None:
         raise InputError(
             f"{workdir.root}: no finished trial of these fractions and methods; run the stage 'sweep' first"
         )
+    if parallel.is_main_process():
+        paths = _write_evidence(config, workdir, results) if results else []
+        for path in [*paths, _write_gallery(config, workdir, results, chosen)]:
+            print(workdir.show(path))
+    parallel.barrier("wrote the report")
+
+
+def _results(config: ConfigDict, workdir: Workdir, keep_lists: KeepLists) -> list[dict]:
+    """The results of all finished trials of the sweep; none where there are but those on the full set."""
+    trials = Trials(config, workdir)
+    plans = grid.plans(config, keep_lists, make=False)
+    results = [result for plan in plans if (result := trials.result(plan)) is not None]
     sweep = config.sweep
     wanted = len(sweep.seeds) * (1 + len(sweep.fractions) * len(sweep.methods))
     if len(results) < wanted:
         log.warning("report: %d of %d trials are not finished and left out", wanted - len(results), wanted)
-    return results
+    return [] if all(result["method"] == FULL for result in results) else results
+
+
+def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict]) -> list[Any]:
+    """Shows the table, and writes it and the plot; returns their paths."""
+    # SciPy and matplotlib take longer to import than other stages should wait.
+    from data_redundancy import evidence
+
+    rows = _rows(config, results)
+    title = (
+        f"{common.load_dataset(config).name}, {config.model.name}: trained at an equal number of {config.sweep.equal}"
+    )
+    contents = {
+        "results.csv": _csv(rows),
+        "results.md": (evidence.format_markdown(rows) + "\n").encode(),
+        "accuracy.png": _png(evidence.accuracy_plot(rows, title)),
+    }
+    for name, content in contents.items():
+        workdirs.write_if_changed(workdir.report / name, content)
+    print(f"\n{title}\n\n{evidence.format_table(rows)}\n")
+    return [workdir.report / name for name in contents]
+
+
+def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict], chosen: looks.Chosen) -> Any:
+    """Writes the page; returns its path."""
+    from data_redundancy.stages import answers
+
+    dataset, confidence, notes = common.load_dataset(config), config.evidence.confidence, []
+    train, test = pictures.splits(config, dataset)
+    selected = looks.read(workdir, chosen)
+    asked = {"method": chosen.method, "fraction": chosen.fraction}
+    losing, about_classes = answers.losing_classes(
+        results, **asked, class_names=dataset.class_names, confidence=confidence
+    )
+    embeddings = looks.embeddings(config, workdir, notes)
+    return gallery.write(
+        workdir.report,
+        title=f"{dataset.name}, {chosen.name}",
+        dataset=looks.about(dataset),
+        selected=selected,
+        train=train,
+        test=test,
+        image_shape=pictures.image_shape(config, dataset),
+        answer=answers.answer(
+            results,
+            name=chosen.name,
+            **asked,
+            num_kept=int(selected.kept.sum()),
+            num_train=len(selected.kept),
+            equal=config.sweep.equal,
+            confidence=confidence,
+        ),
+        evidence={
+            "accuracy": answers.accuracy(_rows(config, results)) if results else [],
+            "losing_classes": losing,
+        },
+        confidence=confidence,
+        heights=looks.heights(config, workdir, chosen),
+        map_points=looks.map_points(config, embeddings, selected),
+        suspects=looks.suspects(config, workdir, embeddings, selected, notes),
+        notes=[*about_classes, *notes],
+        limits=looks.limits(config),
+    )
+
+
+def _rows(config: ConfigDict, results: Sequence[dict]) -> list:
+    from data_redundancy import evidence
+    from data_redundancy.stages import answers
+
+    class_names = common.load_dataset(config).class_names
+    return evidence.summarise([answers.trial(result) for result in results], class_names, config.evidence.confidence)
 
 
 def _csv(rows) -> bytes:
@@ -78,16 +148,3 @@ def _png(figure) -> bytes:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=150)
     return image.getvalue()
-
-
-def _trial(result: dict):
-    from data_redundancy import evidence
-
-    return evidence.Trial(
-        method=result["method"],
-        prune_fraction=result["prune_fraction"],
-        seed=result["seed"],
-        num_kept=result["num_kept"],
-        accuracy=result["accuracy"],
-        class_accuracy=np.array([np.nan if a is None else a for a in result["class_accuracy"]]),
-    )

@@ -1,7 +1,8 @@
 """Select what to keep: cut the trees, keep one representative of every cluster.
 
 Reads:
-  WORKDIR/embeddings/ and WORKDIR/dendrograms/; or, with --embeddings and --labels, arrays made elsewhere, and no model;
+  as the method needs them, WORKDIR/embeddings/, WORKDIR/dendrograms/ and WORKDIR/scores/; or, with --embeddings and
+  --labels, arrays made elsewhere, and no model;
   with --veto, a veto.json, as the report's gallery saves it.
 Writes:
   WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices kept; examples.parquet with

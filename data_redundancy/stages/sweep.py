@@ -1,7 +1,7 @@
 """Train on what was kept, from scratch, for every fraction, method and seed, and on the full set.
 
 Reads:
-  the data set; for methods that cluster, WORKDIR/embeddings/ and WORKDIR/dendrograms/.
+  the data set; as the methods need them, WORKDIR/embeddings/, WORKDIR/dendrograms/ and WORKDIR/scores/.
 Writes:
   the selections it needs, and for each trial WORKDIR/trials/SELECTION/seedK/ as the stage train does. Finished trials
   are skipped, and one that was cut off goes on from its newest checkpoint.

@@ -115,6 +115,8 @@ class Trainer:
 
     def step_of(self, run: Run) -> int:
         """The step from which a run would go on: that of its newest whole checkpoint, 0 without one."""
+        if not (run.directory / "checkpoints").exists():  # which restoring would create
+            return 0
         state = self.restore(run)
         return 0 if state is None else int(state.step)
 

@@ -80,7 +80,7 @@ const accuracyChart = (() => {
     const [low, high] = extent(values), room = (high - low) * 0.08 || 0.01;
     const fractions = [...new Set(others.map((row) => row.fraction))].sort((a, b) => a - b);
     const domain = [0, Math.max(...fractions, 0.05) * 1.08];
-    const steps = niceTicks(low - room, high + room, 5), digits = steps[1] - steps[0] < 0.0099 ? 1 : 0;
+    const steps = niceTicks(low - room, high + room, 6), digits = steps[1] - steps[0] < 0.0099 ? 1 : 0;
     const apart = fractions.every((f, i) => !i || ((f - fractions[i - 1]) / domain[1]) * width > 55);
     const chart = frame(width, {
       x: { domain, ticks: apart ? fractions : niceTicks(...domain, 5), format: shortPercent, title: "training images pruned" },
@@ -215,12 +215,15 @@ const heightChart = (() => {
 
   function drawCut(chart) {
     const x = chart.x(content.selection.fraction), y = chart.y(cut), late = x > (chart.left + chart.right) / 2;
+    const label = (line, text) => svg("text", {
+      class: "cut-label", x: late ? x - 8 : x + 8, y: chart.top + 14 + 16 * line, "text-anchor": late ? "end" : "start",
+    }, text);
     chart.root.append(
       svg("rect", { class: "pruned-area", x: chart.left, y: chart.top, width: Math.max(0, x - chart.left), height: chart.bottom - chart.top }),
       svg("line", { class: "cut", x1: chart.left, x2: chart.right, y1: y, y2: y }),
       svg("line", { class: "cut", x1: x, x2: x, y1: chart.top, y2: chart.bottom }),
-      svg("text", { class: "cut-label", x: late ? x - 8 : x + 8, y: chart.top + 14, "text-anchor": late ? "end" : "start" },
-        `cut at ${distanceText(cut)}, ${shortPercent(content.selection.fraction)} pruned`),
+      label(0, `cut at ${distanceText(cut)}`),
+      label(1, `${shortPercent(content.selection.fraction)} pruned`),
     );
   }
 
@@ -231,7 +234,7 @@ const heightChart = (() => {
       const x = Math.min(chart.right, Math.max(chart.left, event.clientX - chart.root.getBoundingClientRect().left));
       const share = low + ((x - chart.left) / (chart.right - chart.left)) * (high - low);
       fill(line, { x1: x, x2: x, visibility: "visible" }, []);
-      byId("heights-readout").textContent = `${percent(share)} pruned: merges up to ${distanceText(before(share)[1])}`;
+      byId("heights-readout").textContent = `${percent(share)} pruned: cut at ${distanceText(before(share)[1])}`;
     });
     chart.root.addEventListener("pointerleave", () => line.setAttribute("visibility", "hidden"));
   }
@@ -242,7 +245,8 @@ const heightChart = (() => {
       return;
     }
     byId("heights-note").textContent =
-      "Each merge removes one image; its height is the greatest cosine distance within the group it makes. A flat start means near-duplicates.";
+      "How high the trees of merges are cut to prune a share; the median where there are several. With complete linkage " +
+      "no two images of a group are farther apart than this. A flat start means near-duplicates.";
     onWidth(byId("heights-chart"), draw);
   };
 })();

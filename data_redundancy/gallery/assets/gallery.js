@@ -66,7 +66,7 @@ const gallery = (() => {
   const numPages = () => Math.max(1, Math.ceil(found.length / perPage()));
 
   function show(next) {
-    page = Math.min(Math.max(0, next), numPages() - 1);
+    page = Math.min(Math.max(0, Math.floor(next)), numPages() - 1);
     const onPage = found.slice(page * perPage(), (page + 1) * perPage());
     cards.replaceChildren(...onPage.map(card));
     if (!onPage.length) cards.append(make("p", { class: "empty" }, emptyText()));
@@ -99,7 +99,8 @@ const gallery = (() => {
 
   function groupTile(row, first) {
     const other = images.label[row] === images.label[first] ? "" : ` ${className(images.label[row])}`;
-    const caption = row === first ? `#${images.index[row]}` : distanceText(images.distance[row]) + other;
+    const number = `#${images.index[row]}`, distance = distanceText(images.distance[row]) + other;
+    const caption = row === first ? number : thumbnails.some ? distance : `${number}: ${distance}`;
     return imageTile(row, caption, {
       class: row === first ? "tile representative" : "tile",
       "data-hit": Boolean(hit?.(row)),
@@ -115,33 +116,23 @@ const gallery = (() => {
     after.querySelectorAll(".tile")[shown]?.focus();
   }
 
+  const stepButtons = () => document.querySelectorAll("[data-step]");
+
   function pagers() {
-    const images_ = found.reduce((sum, g) => sum + groups.size[g], 0);
-    const number = make("input", {
-      type: "number", min: 1, max: numPages(), value: page + 1, "aria-label": "Page",
-      onchange: (event) => show((Number(event.target.value) || 1) - 1),
-    });
-    byId("pager-top").replaceChildren(
-      make("p", { class: "grow", id: "found", role: "status" }, `${counted(found.length, "group")}, ${counted(images_, "image")}`),
-      step("Previous", -1),
-      make("span", { class: "row page-number" }, "Page", number, `of ${count(numPages())}`),
-      step("Next", 1),
-    );
-    byId("pager-bottom").replaceChildren(step("Previous", -1), step("Next", 1));
+    const numImages = found.reduce((sum, g) => sum + groups.size[g], 0);
+    byId("found").textContent = `${counted(found.length, "group")}, ${counted(numImages, "image")}`;
+    byId("page-number").value = page + 1;
+    byId("page-number").max = numPages();
+    byId("num-pages").textContent = `of ${count(numPages())}`;
+    for (const button of stepButtons()) button.disabled = !isPage(page + Number(button.dataset.step));
     byId("pager-bottom").hidden = numPages() === 1;
   }
 
-  function step(text, by) {
-    return make("button", { type: "button", disabled: page + by < 0 || page + by >= numPages(), "data-step": by, onclick: (event) => {
-      const id = event.currentTarget.parentElement.id;
-      turn(by);
-      byId(id).querySelector(`[data-step="${by}"]:enabled`)?.focus({ preventScroll: true });
-    } }, text);
-  }
+  const isPage = (number) => number >= 0 && number < numPages();
 
   /** Goes to a page before or after, and to its top; false at either end. */
   function turn(by) {
-    if (page + by < 0 || page + by >= numPages()) return false;
+    if (!isPage(page + by)) return false;
     show(page + by);
     if (byId("pager-top").getBoundingClientRect().top < 0) byId("tools").scrollIntoView();
     return true;
@@ -177,6 +168,8 @@ const gallery = (() => {
       clearTimeout(waiting);
       waiting = setTimeout(update, 120);
     });
+    for (const button of stepButtons()) button.addEventListener("click", () => turn(Number(button.dataset.step)));
+    byId("page-number").addEventListener("change", (event) => show((Number(event.target.value) || 1) - 1));
     for (const id of ["class-filter", "sort", "marked-filter"]) byId(id).addEventListener("change", update);
     byId("per-page").addEventListener("change", () => show(0));
     byId("tools").addEventListener("submit", (event) => event.preventDefault());

@@ -46,6 +46,7 @@ const thumbnails = (() => {
   root.style.setProperty("--thumb-width", `${Math.round(width * scale * shrink)}px`);
   root.style.setProperty("--thumb-height", `${Math.round(height * scale * shrink)}px`);
   root.classList.toggle("pixels", scale > 1);
+  root.classList.toggle("no-images", !sheets.length);
 
   function sheet(number) {
     let image = cache.get(number);
@@ -64,6 +65,7 @@ const thumbnails = (() => {
   }
 
   async function draw(canvas, row) {
+    if (!sheets.length) return;
     const perSheet = columns * rows, cell = row % perSheet;
     canvas.width = width;
     canvas.height = height;
@@ -79,7 +81,7 @@ const thumbnails = (() => {
     }
   }
 
-  return { draw };
+  return { draw, some: sheets.length > 0 };
 })();
 
 function thumbnail(row) {

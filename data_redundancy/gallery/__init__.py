@@ -1,0 +1,244 @@
+"""The report to look at: redundant groups, a map, warnings, and the numbers, in one HTML file."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from data_redundancy import storage
+from data_redundancy.gallery import content as contents
+from data_redundancy.gallery import projection, thumbnails
+from data_redundancy.gallery.content import Images, Names, Selected, Split, heights_content
+from data_redundancy.gallery.groups import Groups, find_groups, first_groups, groups_within
+from data_redundancy.gallery.projection import METHODS as MAPS
+from data_redundancy.gallery.projection import check_method
+from data_redundancy.gallery.thumbnails import SIDE
+
+__all__ = [
+    "MAPS",
+    "NO_EVIDENCE",
+    "SIDE",
+    "Images",
+    "Limits",
+    "Names",
+    "Selected",
+    "Split",
+    "Suspects",
+    "check_method",
+    "default_near_duplicate",
+    "heights_content",
+    "make_map",
+    "write",
+]
+
+_NEAREST = 0.1
+NO_EVIDENCE: dict[str, Any] = {"accuracy": [], "losing_classes": []}
+"""What there is of trials where there are none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How large a report may become.
+
+    Attributes:
+        groups: the most groups to show.
+        points: the most points on the map.
+        html_bytes: the most bytes of the page; thumbnails that do not fit go to a folder.
+    """
+
+    groups: int = 100_000
+    points: int = 20_000
+    html_bytes: float = 20e6
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Suspects:
+    """Near-duplicates that should not be, the nearest first.
+
+    Attributes:
+        label_errors: [P] and [P] integers and [P] floats, pairs of training images and their distances.
+        leaks: the same, a test image and a training image each.
+    """
+
+    label_errors: tuple[np.ndarray, np.ndarray, np.ndarray]
+    leaks: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def default_near_duplicate(selected: Selected) -> float | None:
+    """The distance up to which images are near-duplicates: that of a tenth of what goes to what stands for it.
+
+    So the measure is the selection's own, whatever the embeddings, and stays strict where much is pruned; there a
+    larger part is images that are merely alike. None where nothing stands for anything.
+    """
+    distances = selected.distance[~selected.kept & (selected.representative >= 0)]
+    distances = distances[~np.isnan(distances)]
+    return float(np.quantile(distances, _NEAREST)) if len(distances) else None
+
+
+def make_map(
+    embeddings: np.ndarray, labels: np.ndarray, kept: np.ndarray, *, method: str, max_points: int
+) -> dict[str, Any] | None:
+    """The map of training images.
+
+    Args:
+        embeddings: [N, D] floats.
+        labels: [N] integers.
+        kept: [N] bool.
+        method: one of `MAPS`.
+        max_points: how many images to show at the most.
+
+    Returns:
+        What the page takes, without the rows of images; None without a map.
+    """
+    if method == "none":
+        return None
+    index = projection.sample(labels, kept, max_points)
+    points, name, note = projection.project(embeddings[index], method)
+    return projection.map_content(points, name, note, index=index, labels=labels, kept=kept)
+
+
+def write(
+    directory: os.PathLike,
+    *,
+    title: str,
+    dataset: Mapping[str, Any],
+    selected: Selected,
+    train: Split,
+    test: Split | None,
+    image_shape: tuple[int, int, int] | None,
+    answer: Mapping[str, Any],
+    evidence: Mapping[str, Any],
+    confidence: float,
+    heights: Mapping[str, Any],
+    map_points: Mapping[str, Any] | None,
+    suspects: Suspects,
+    notes: Sequence[str],
+    limits: Limits,
+) -> epath.Path:
+    """Writes the report: DIRECTORY/index.html, and DIRECTORY/thumbnails/ where these do not fit into it.
+
+    Written again from the same, it is left as it is.
+
+    Args:
+        directory: local, or in a bucket.
+        title: of the page.
+        dataset: as `page.write` takes it.
+        selected: the selection, of N training images.
+        train: these.
+        test: the test images; None where there are none to be shown.
+        image_shape: (H, W, C) of the small images of both splits; None where there are no images.
+        answer: "headline" and "lines".
+        evidence: "accuracy" and "losing_classes", as `page.write` takes them; else `NO_EVIDENCE`.
+        confidence: level of its intervals.
+        heights: as of `heights_content`.
+        map_points: as of `make_map`.
+        suspects: for the warnings.
+        notes: what there is to say beside them, in words.
+        limits: of sizes.
+
+    Returns:
+        The page.
+    """
+    from data_redundancy.gallery import page
+
+    directory = storage.locate(directory, "directory")
+    notes = list(notes)
+    content = {
+        "title": title,
+        "dataset": dict(dataset),
+        "selection": contents.selection_content(selected),
+        "answer": dict(answer),
+        "accuracy": evidence["accuracy"],
+        "confidence": confidence,
+        "classes": contents.classes_content(train.labels, selected.kept, len(dataset["class_names"])),
+        "heights": dict(heights),
+    }
+    room = limits.html_bytes - contents.PAGE_BYTES - contents.num_bytes({**content, "map": map_points})
+    groups = _groups_to_show(selected, train, limits, room, notes)
+    (errors_a, errors_b, _), (leaks_test, leaks_train, _) = suspects.label_errors, suspects.leaks
+    rows = contents.make_rows(groups, np.concatenate([errors_a, errors_b, leaks_train]), leaks_test)
+    content["images"] = contents.images_content(rows, selected, train, test)
+    content["groups"] = contents.groups_content(groups)
+    if map_points is not None:
+        image = rows.of(np.array(map_points["index"]), is_test=False).tolist()
+        content["map"] = {**map_points, "image": image}
+    else:
+        content["map"] = None
+    content["warnings"] = {
+        **_suspects_content(suspects, rows, train, test),
+        "losing_classes": evidence["losing_classes"],
+        "notes": notes,
+    }
+    room = limits.html_bytes - contents.PAGE_BYTES - contents.num_bytes(content)
+    content["thumbnails"] = _thumbnails(directory, rows, train, test, image_shape, room)
+    page.write(directory, content)
+    thumbnails.remove_others(directory, content["thumbnails"]["sheets"])
+    return directory / page.NAME
+
+
+def _groups_to_show(selected: Selected, train: Split, limits: Limits, num_bytes: float, notes: list[str]) -> Groups:
+    """The tightest groups, as many as are allowed and fit; adds a note where others are left out."""
+    found = find_groups(selected.kept, selected.representative, selected.distance)
+    groups = first_groups(found, limits.groups)
+    if len(groups):
+        room = groups_within(groups, contents.bytes_of_members(groups, train), num_bytes)
+        groups = first_groups(groups, room)
+    if left_out := len(found) - len(groups):
+        reason = (
+            f"as many as report.max_groups allows ({limits.groups:,})"
+            if len(groups) == limits.groups
+            else f"as many as fit into report.max_html_mb ({limits.html_bytes / 1e6:g})"
+        )
+        notes.append(f"The gallery shows the {len(groups):,} tightest groups, {reason}; {left_out:,} are left out.")
+    return groups
+
+
+def _suspects_content(suspects: Suspects, rows: contents.Rows, train: Split, test: Split | None) -> dict[str, list]:
+    a, b, distance = suspects.label_errors
+    of_test, of_train, leak_distance = suspects.leaks
+    return {
+        "label_errors": contents.pairs_content(
+            ("a", "b"),
+            (rows.of(a, is_test=False), rows.of(b, is_test=False)),
+            distance,
+            _identical(train, a, train, b),
+        ),
+        "leaks": contents.pairs_content(
+            ("test", "train"),
+            (rows.of(of_test, is_test=True), rows.of(of_train, is_test=False)),
+            leak_distance,
+            _identical(test, of_test, train, of_train),
+        ),
+    }
+
+
+def _identical(split: Split | None, index: np.ndarray, other_split: Split, other: np.ndarray) -> list[bool]:
+    if not len(index) or split.images is None or other_split.images is None:
+        return [False] * len(index)
+    return contents.are_identical(split.images(index, False), other_split.images(other, False))
+
+
+def _thumbnails(
+    directory: epath.Path,
+    rows: contents.Rows,
+    train: Split,
+    test: Split | None,
+    image_shape: tuple[int, int, int] | None,
+    num_bytes: float,
+) -> dict[str, Any]:
+    layout = thumbnails.make_layout(image_shape or (1, 1, 1), max(1, len(rows.index)))
+    sheets = []
+    if image_shape is not None:
+        images = _images(rows, train, test)
+        sheets = thumbnails.place_sheets(directory, thumbnails.make_sheets(images, layout), num_bytes=num_bytes)
+    sizes = {name: getattr(layout, name) for name in ("width", "height", "columns", "rows")}
+    return {**sizes, "sheets": sheets}
+
+
+def _images(rows: contents.Rows, train: Split, test: Split | None):
+    yield from train.images(rows.index[~rows.is_test], True)
+    if rows.is_test.any():
+        yield from test.images(rows.index[rows.is_test], True)

@@ -1,0 +1,173 @@
+"""What trials say about a selection, in words and numbers for the report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_redundancy import evidence
+from data_redundancy.errors import InputError
+
+Trials = Mapping[int, evidence.Trial]
+
+
+def trial(result: Mapping[str, Any]) -> evidence.Trial:
+    """A finished trial from its result.json."""
+    return evidence.Trial(
+        method=result["method"],
+        prune_fraction=result["prune_fraction"],
+        seed=result["seed"],
+        num_kept=result["num_kept"],
+        accuracy=result["accuracy"],
+        class_accuracy=np.array([np.nan if a is None else a for a in result["class_accuracy"]]),
+    )
+
+
+def answer(
+    results: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    method: str,
+    fraction: float,
+    num_kept: int,
+    num_train: int,
+    equal: str,
+    confidence: float,
+) -> dict[str, Any]:
+    """The answer first: what pruning costs, and what it saves.
+
+    Args:
+        results: of all finished trials; empty where there are none.
+        name: of the selection that is asked about.
+        method: that made it.
+        fraction: the share to prune that was asked for.
+        num_kept: how many images it keeps.
+        num_train: of how many.
+        equal: what trials share, steps or epochs.
+        confidence: level of intervals.
+
+    Returns:
+        "headline" and "lines".
+    """
+    pruned = f"{num_train - num_kept:,} of {num_train:,} training images go"
+    images = f"{pruned} ({_percent(1 - num_kept / num_train)}); {num_kept:,} stay."
+    if not results:
+        headline = f"No trial was run: what pruning {_percent(fraction)} costs is not known yet"
+        return {"headline": headline, "lines": [images, "The stage 'sweep' trains on what is kept, and measures it."]}
+    verdicts = evidence.verdicts([trial(result) for result in results], confidence=confidence)
+    own = next((v for v in verdicts if (v.method, v.prune_fraction) == (method, fraction)), None)
+    others = [f"{v.method}: {evidence.verdict_words(v)}." for v in verdicts if v is not own]
+    if own is None:
+        headline = f"No trial of {name} is finished: what it costs is not known yet"
+        return {"headline": headline, "lines": [images, *others]}
+    words = evidence.verdict_words(own)
+    of_own, of_full = (
+        [r for r in results if (r["method"], r["prune_fraction"]) == key] for key in ((method, fraction), ("full", 0.0))
+    )
+    lines = [
+        images,
+        *_accuracy(of_own, of_full),
+        *_random(own),
+        *_savings(of_own, of_full, equal, num_kept / num_train),
+    ]
+    return {"headline": words[0].upper() + words[1:], "lines": [*lines, *others]}
+
+
+def accuracy(rows: Sequence[evidence.Row]) -> list[dict[str, Any]]:
+    """The rows of `evidence.summarise` as the report takes them."""
+    return [
+        {
+            "method": row.method,
+            "fraction": row.prune_fraction,
+            "num_kept": row.num_kept,
+            "num_seeds": row.num_seeds,
+            "mean": row.accuracy_mean,
+            "std": row.accuracy_std,
+            "full": _difference(row.difference_from_full),
+            "random": _difference(row.difference_from_random),
+        }
+        for row in rows
+    ]
+
+
+def losing_classes(
+    results: Sequence[Mapping[str, Any]], *, method: str, fraction: float, class_names: Sequence[str], confidence: float
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The classes whose accuracy fell against the full set, those that lost most first, and what there is to note."""
+    own, full = (
+        {r["seed"]: trial(r) for r in results if (r["method"], r["prune_fraction"]) == key}
+        for key in ((method, fraction), ("full", 0.0))
+    )
+    try:
+        effects = evidence.class_effects(own, full, class_names, confidence)
+    except InputError:  # too few seeds for an interval
+        return _changes(own, full), []
+    classes = [
+        {"label": class_names.index(e.name), "change": e.change, "low": e.low, "high": e.high}
+        for e in effects
+        if e.change < 0
+    ]
+    return classes, [_paying([e.name for e in effects if e.pays])] if classes else []
+
+
+def _paying(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    which = f"those that lose accuracy are {shown}" if names else "none is shown to lose accuracy"
+    return f"Intervals of classes are of each alone; with Holm's correction for all classes, {which}."
+
+
+def _changes(own: Trials, full: Trials) -> list[dict[str, Any]]:
+    """Without intervals, over the seeds there are."""
+    seeds = sorted(own.keys() & full.keys())
+    if not seeds:
+        return []
+    changes = np.mean([own[seed].class_accuracy - full[seed].class_accuracy for seed in seeds], axis=0)
+    falling = [label for label in np.argsort(changes, kind="stable").tolist() if changes[label] < 0]
+    return [{"label": label, "change": float(changes[label]), "low": None, "high": None} for label in falling]
+
+
+def _difference(difference: evidence.Difference | None) -> dict[str, float] | None:
+    if difference is None:
+        return None
+    return {"mean": difference.mean, "low": difference.low, "high": difference.high}
+
+
+def _accuracy(own: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]]) -> list[str]:
+    of_own = f"Test accuracy is {_mean_accuracy(own)} on what is kept"
+    return [f"{of_own}, {_mean_accuracy(full)} on all images." if full else f"{of_own}; no trial on all is finished."]
+
+
+def _mean_accuracy(results: Sequence[Mapping[str, Any]]) -> str:
+    seeds = "1 seed" if len(results) == 1 else f"mean of {len(results)} seeds"
+    return f"{100 * np.mean([result['accuracy'] for result in results]):.2f}% ({seeds})"
+
+
+def _random(verdict: evidence.Verdict) -> list[str]:
+    if verdict.method == "random":
+        return []
+    if verdict.from_random is None:
+        return ["There are too few trials on random subsets of this size to compare with."]
+    words = evidence.random_words(verdict.from_random)
+    return [f"Against random subsets of the same size: {words}."]
+
+
+def _savings(
+    own: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]], equal: str, share_kept: float
+) -> list[str]:
+    """What is saved of training time, which is not what a trial measured where trials took equally many steps."""
+    if equal == "steps":
+        line = (
+            f"All trials took {own[0]['steps']:,} steps, so none of them trained for less; at an equal number of "
+            f"epochs a run on what is kept would save {_percent(1 - share_kept)} of the training time."
+        )
+    else:
+        line = f"Trained for as many epochs, a run on what is kept saves {_percent(1 - share_kept)} of the steps"
+        line += f" ({own[0]['steps']:,} instead of {full[0]['steps']:,})." if full else "."
+    if not full:
+        return [line]
+    seconds = [np.mean([result["train_seconds"] for result in results]) for results in (own, full)]
+    return [line, "Measured per trial: {:.3g} s of training on what is kept, {:.3g} s on all images.".format(*seconds)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"

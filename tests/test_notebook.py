@@ -1,0 +1,47 @@
+"""The example notebook runs from its first cell to its last, and leaves what it says."""
+
+import pathlib
+
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+import data_redundancy as dr
+
+NOTEBOOK = pathlib.Path(__file__).parents[1] / "examples" / "embeddings_to_keep_list.ipynb"
+
+
+def run(notebook, folder):
+    """Runs the cells in a kernel of this interpreter, whatever kernels are installed."""
+    only_own = KernelSpecManager(kernel_dirs=[])  # ipykernel's own needs no file
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=only_own)
+    nbclient.NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+
+
+def test_it_is_committed_without_outputs():
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert (cell.outputs, cell.execution_count) == ([], None)
+
+
+@pytest.mark.slow
+def test_it_runs_and_leaves_a_keep_list_and_a_gallery(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    run(notebook, tmp_path)
+    digits = load_digits()
+    embeddings = PCA(32, random_state=0).fit_transform(digits.data).astype(np.float32)
+    expected = dr.select(dr.cluster_classes(embeddings, digits.target), 0.3)
+    keep = np.load(tmp_path / "keep.npy")
+    assert len(keep) == 1797 - round(0.3 * 1797)
+    assert np.array_equal(keep, expected.keep)
+    assert "<html" in (tmp_path / "gallery" / "index.html").read_text(encoding="utf-8")
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"] == []
