@@ -172,7 +172,7 @@ def test_what_is_not_to_be_replaced(tmp_path, monkeypatch):
     for out in (tmp_path / "data", tmp_path / "data/set", tmp_path / "link"):
         with pytest.raises(InputError, match="is, or holds"):
             driver.check_free(out, overwrite=True, keep_clear_of=[tmp_path / "data/set"])
-    with pytest.raises(InputError, match="is in .*set; name a directory elsewhere"):
+    with pytest.raises(InputError, match=r"is in .*set; name a directory elsewhere"):
         driver.check_free(tmp_path / "data/set/out", overwrite=True, keep_out_of=[tmp_path / "data/set"])
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is there already, and no directory"):

@@ -135,7 +135,7 @@ def test_warnings_are_those_of_brute_force(job):
 
 
 def test_the_curve_of_heights_and_the_cut(job):
-    folder, _, planted = job
+    folder, _, _planted = job
     heights = page_content.read(folder / "w" / "report")["heights"]
     trees = [artifacts.read_dendrogram(path)[1][:, 2] for path in (folder / "w" / "dendrograms").glob("class_*.npz")]
     expected = np.median([tree[round(0.2 * (len(tree) + 1)) - 1] for tree in trees])
@@ -167,7 +167,7 @@ def test_the_answer_and_the_numbers_are_those_of_the_trials(job):
         for method in ("agglomerative", "full")
     }
     assert lines[1] == (
-        f"Test accuracy is {mean['agglomerative']:.2f}% (mean of 2 seeds) on what is kept, {mean['full']:.2f}% (mean of 2 "
+        f"Test accuracy is {mean['agglomerative']:.2f}% (mean of 2 seeds) on what is kept, {mean['full']:.2f}% (mean of 2 "  # noqa: E501
         "seeds) on all images."
     )
     assert lines[2].startswith("Against random subsets of the same size: ")
