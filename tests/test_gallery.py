@@ -246,7 +246,6 @@ def test_a_map_of_hardly_anything(vectors):
 
 def test_a_map_that_needs_a_package_says_which(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    monkeypatch.setattr(projection.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(dr.InputError) as caught:
         gallery.check_method("umap", "--config.report.map")
     assert str(caught.value) == (

@@ -4,6 +4,7 @@ import csv
 import json
 import pathlib
 import shutil
+import sys
 
 import imagenet_like
 import numpy as np
@@ -14,9 +15,10 @@ import pytest
 from command import TINY, ends, error_line, run_here, run_process, start_all, write_digits
 from scipy.spatial.distance import cdist
 
-from data_redundancy import artifacts, data, evidence
+from data_redundancy import artifacts, data
 from data_redundancy.data.streaming import ImageStream
-from data_redundancy.stages import answers
+
+pytestmark = pytest.mark.slow
 
 NUM_TRAIN, NUM_TEST = 300, 60
 TWICE, LABELS_OF_TWICE = (17, 230), (3, 8)
@@ -167,8 +169,8 @@ def test_the_answer_and_the_numbers_are_those_of_the_trials(job):
         for method in ("agglomerative", "full")
     }
     assert lines[1] == (
-        f"Test accuracy is {mean['agglomerative']:.2f}% (mean of 2 seeds) on what is kept, {mean['full']:.2f}% (mean of 2 "  # noqa: E501
-        "seeds) on all images."
+        f"Test accuracy is {mean['agglomerative']:.2f}% (mean of 2 seeds) on what is kept, {mean['full']:.2f}% "
+        "(mean of 2 seeds) on all images."
     )
     assert lines[2].startswith("Against random subsets of the same size: ")
     assert lines[3] == (
@@ -318,25 +320,9 @@ def test_at_most_so_many_warnings_and_points(own_copy, capfd):
     assert len(found["map"]["x"]) == 50
 
 
-@pytest.mark.parametrize(
-    ("option", "told"),
-    [
-        ("map=tsne", "--config.report.map='tsne': must be one of pca, umap, none"),
-        ("near_duplicate=-0.1", "--config.report.near_duplicate=-0.1: must be at least 0"),
-        ("max_html_mb=1.0", "--config.report.max_html_mb=1.0: must be at least 2"),
-        ("max_points=0", "--config.report.max_points=0: must be at least 1"),
-    ],
-)
-def test_options_are_checked(capfd, tmp_path, monkeypatch, option, told):
-    monkeypatch.chdir(tmp_path)
-    assert error_line(run_here(capfd, "report", *FLAGS, f"--config.report.{option}")) == told
-
-
 def test_a_map_without_its_package(own_copy, capfd, monkeypatch):
-    from data_redundancy.gallery import projection
-
     before = mtimes(own_copy)
-    monkeypatch.setattr(projection.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "umap", None)
     done = run_here(capfd, "report", *FLAGS, "--config.report.map=umap")
     assert error_line(done) == (
         "--config.report.map=umap: needs the package umap-learn; pip install 'data_redundancy[umap]'"
@@ -344,64 +330,9 @@ def test_a_map_without_its_package(own_copy, capfd, monkeypatch):
     assert mtimes(own_copy) == before
 
 
-# Words
-
-
-def result(method="agglomerative", fraction=0.1, seed=0, *, accuracy=0.9, classes=(0.9, 0.9), steps=90, seconds=4.5):
-    return {
-        "method": method, "prune_fraction": fraction, "seed": seed, "num_kept": round(100 * (1 - fraction)),
-        "accuracy": accuracy, "class_accuracy": list(classes), "steps": steps, "train_seconds": seconds,
-    }  # fmt: skip
-
-
-ASKED = {"name": "agglomerative-0.1", "num_kept": 90, "num_train": 100, "confidence": 0.95, "equal": "epochs"}
-OF = {"method": "agglomerative", "fraction": 0.1}
-
-
-def test_the_answer_of_trials_of_equal_epochs():
-    results = [result("full", 0.0, seed, accuracy=0.9 + 0.001 * seed, steps=100, seconds=5.0) for seed in range(4)]
-    results += [result(seed=seed, accuracy=0.9 + 0.0011 * seed) for seed in range(4)]
-    found = answers.answer(results, **ASKED, **OF)
-    verdict = evidence.verdicts([answers.trial(r) for r in results])[0]
-    assert found["headline"] == evidence.verdict_words(verdict)
-    assert found["headline"].startswith(
-        "10% can go: accuracy stays within 0.5 points of the full set (difference +0.01"
-    )
-    assert found["lines"][2:] == [
-        "There are too few trials on random subsets of this size to compare with.",
-        "Trained for as many epochs, a run on what is kept saves 10% of the steps (90 instead of 100).",
-        "Measured per trial: 4.5 s of training on what is kept, 5 s on all images.",
-    ]
-
-
-def test_the_answer_of_a_single_seed_claims_nothing():
-    found = answers.answer([result("full", 0.0, steps=100), result(accuracy=0.99)], **ASKED, **OF)
-    assert found["headline"].startswith("Not shown yet for 10%: needs at least 2 seeds")
-    losing = answers.losing_classes(
-        [result("full", 0.0), result(classes=(0.8, 0.95))], **OF, class_names=["a", "b"], confidence=0.95
-    )
-    assert losing == ([{"label": 0, "change": pytest.approx(-0.1), "low": None, "high": None}], [])
-
-
-def test_classes_that_lose_with_intervals_and_correction():
-    rng = np.random.default_rng(0)
-    full = rng.uniform(0.7, 0.8, (5, 3))
-    own = full - [0.2, 0, -0.1] + rng.normal(0, 0.005, (5, 3))
-    results = [result("full", 0.0, s, classes=full[s]) for s in range(5)]
-    results += [result(seed=s, classes=own[s]) for s in range(5)]
-    classes, notes = answers.losing_classes(results, **OF, class_names=["a", "b", "c"], confidence=0.95)
-    assert classes[0]["label"] == 0
-    assert classes[0]["change"] == pytest.approx(np.mean(own[:, 0] - full[:, 0]))
-    assert classes[0]["low"] < -0.2 < classes[0]["high"] < 0
-    assert notes == [
-        "Intervals of classes are of each alone; with Holm's correction for all classes, those that lose accuracy are a."
-    ]
-
-
 # Streams and processes
 
 
-@pytest.mark.slow
 def test_streamed_images_are_shown_as_they_are_decoded(tmp_path, monkeypatch, capfd):
     """Of JPEGs of differing sizes, one of which is in both splits."""
     monkeypatch.chdir(tmp_path)
@@ -445,7 +376,6 @@ def test_streamed_images_are_shown_as_they_are_decoded(tmp_path, monkeypatch, ca
     assert [warning["identical"] for warning in found["warnings"]["leaks"][1:]].count(True) == 0
 
 
-@pytest.mark.slow
 def test_two_processes_write_it_once(own_copy, tmp_path):
     expected = mtimes(own_copy)
     (own_copy / "report" / "index.html").unlink()

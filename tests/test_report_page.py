@@ -522,6 +522,7 @@ def test_map_marks_pruned_points_and_says_what_they_are(driver):
     ActionChains(driver).move_to_element_with_offset(canvas, 1, 1).click().perform()
     press(driver, "k")
     assert marks(driver) == {2: "keep"}
+    browser.to_middle(canvas)
     ActionChains(driver).move_to_element_with_offset(canvas, reach, -reach).perform()
     assert tip.text.split("\n") == [UNSAFE_CLASS, "#900, kept"]  # not among the images
 

@@ -1,6 +1,5 @@
 """A map of the embeddings: two dimensions of many."""
 
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,12 @@ _FEW = 10
 
 def check_method(method: str, field: str) -> None:
     """Raises InputError, naming `field`, for a map that needs a package which is not there."""
-    if method == "umap" and importlib.util.find_spec("umap") is None:
-        raise InputError(f"{field}=umap: needs the package umap-learn; pip install 'data_redundancy[umap]'")
+    if method != "umap":
+        return
+    try:
+        import umap  # noqa: F401
+    except ImportError:
+        raise InputError(f"{field}=umap: needs the package umap-learn; pip install 'data_redundancy[umap]'") from None
 
 
 def sample(labels: np.ndarray, kept: np.ndarray, max_points: int) -> np.ndarray:
