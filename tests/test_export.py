@@ -113,32 +113,29 @@ def test_overwriting_keeps_the_old_one_until_the_new_one_is_whole(tmp_path):
     assert os.listdir(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_killed_while_replacing(tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [("rename", "out"), ("rename", "data"), ("rmtree", ".out.replaced"), ("rmtree", ".out.exporting")],
+)
+def test_killed_while_replacing(tmp_path, monkeypatch, function, named):
     """Between any two steps of the replacement, one of both is there or comes back."""
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("old")
-    steps = itertools.count(1)
+    module = os if function == "rename" else shutil
+    real = getattr(module, function)
 
-    def killed(real):
-        def call(*arguments, **options):
-            if next(steps) == step:
-                raise KeyboardInterrupt
-            return real(*arguments, **options)
-
-        return call
+    def killed(path, *rest):
+        if pathlib.Path(path).name == named:
+            raise KeyboardInterrupt
+        return real(path, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver.os, "rename", killed(os.rename))
-        patch.setattr(driver.shutil, "rmtree", lambda path, **options: None if step < 3 else shutil.rmtree(path))
-        if step == 3:
-            patch.setattr(driver, "_remove", killed(driver._remove))
-            steps = itertools.count(0)
+        patch.setattr(module, function, killed)
         with pytest.raises(KeyboardInterrupt):
             export(out, Lines(), overwrite=True)
     driver._recover(out)
-    assert contents(out) in ({"precious": b"old"}, WHOLE)
+    assert contents(out) == (WHOLE if function == "rmtree" else {"precious": b"old"})
     export(out, Lines(), overwrite=True)
     assert contents(out) == WHOLE
     assert os.listdir(tmp_path) == ["out"]
@@ -187,11 +184,10 @@ def test_shards_are_of_tfds_size():
     mib = 2**20
     for size in (1, 63 * mib, 64 * mib, 127 * mib, 500 * mib, 2**36, 2**38, 2**40, 2**42):
         for number in (1, 5, 10_000_000):
-            expected = shard_utils.ShardConfig.calculate_number_shards(size - 16 * number, number)
-            if size < 2**40 and number > 1000:
+            if number > 5:  # TFDS does not come to an end where there are fewer examples than it wants files
+                expected = shard_utils.ShardConfig.calculate_number_shards(size - 16 * number, number)
                 assert shards_for(size, number) == expected, (size, number)
             assert 1 <= shards_for(size, number) <= number
-            assert size / shards_for(size, number) <= 2**30 or number < 1000
 
 
 @pytest.fixture(scope="module")
@@ -483,7 +479,6 @@ sys.exit(main.main())
 def test_a_record_that_has_changed_since(imagenet, capfd, tmp_path):
     """The list of a streamed data set knows every record's digest: the size of a file says little."""
     folder = shutil.copytree(pathlib.Path(imagenet[1].removeprefix("--workdir=")).parent, tmp_path / "copy")
-    own = [argument.replace(str(folder.parent), "x") for argument in imagenet]
     own = [*imagenet, f"--workdir={folder / 'w'}", f"--config.dataset.data_dir={folder / 'tfds'}"]
     keep = np.load(folder / "w/selections/random-0.3-seed0/keep.npy")
     path = next((folder / "tfds").rglob("*-train.tfrecord-00000-of-*"))

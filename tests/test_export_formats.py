@@ -236,18 +236,17 @@ def test_card(tmp_path):
 
 def test_row_groups_bound_what_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface, "_GROUP_ROWS", 5)
-    held = []
+    begun = []
 
     def watched():
-        for number, found in enumerate(of_shard(SHARDS[0])):
-            written = list(tmp_path.rglob(".*.partial"))
-            held.append(number - 5 * (number // 5) if written else number)
+        for found in of_shard(SHARDS[0]):
+            begun.append(bool(list(tmp_path.rglob(".*.partial"))))
             yield found
 
     HuggingFace().write_shard(tmp_path, SHARDS[0], watched(), ABOUT)
-    file = pq.ParquetFile(tmp_path / "data/train-00000-of-00002.parquet")
-    assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [5, 5, 5, 2]
-    assert max(held) <= 5
+    with pq.ParquetFile(tmp_path / "data/train-00000-of-00002.parquet") as file:
+        assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [5, 5, 5, 2]
+    assert begun == [False] * 5 + [True] * 12
 
 
 # Folders of images
