@@ -2,7 +2,6 @@
 
 import fcntl
 import io
-import itertools
 import os
 import pathlib
 import random
