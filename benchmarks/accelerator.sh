@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole job on one accelerator, then the same embeddings clustered on the CPU: keep lists and trees must be equal;
-# then the clustering of sizes that are meant for an accelerator, timed (tabulate and psutil are needed for that), and
-# training and embedding beside PyTorch (torch and timm).
+# then the clustering of sizes that are meant for an accelerator, timed (tabulate and psutil are needed for that), many
+# trials at once, and training and embedding beside PyTorch (torch and timm).
 #
 # usage: benchmarks/accelerator.sh IMAGES.npz OUT [--config.SECTION.FIELD=VALUE ...]
 #
@@ -57,4 +57,5 @@ PY
 for workload in gpu-imagenet gpu-1m gpu-dataset; do
     "$python" -m benchmarks.clustering --only="$workload" --json="$out/$workload.json"
 done
+"$python" -m benchmarks.trials --json="$out/trials.json"
 "$python" -m benchmarks.training --repeats=2 --json="$out/training.json"

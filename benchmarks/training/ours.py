@@ -38,8 +38,13 @@ def train(
     num_steps: int,
     pad: int,
     whole: bool = False,
+    trials_per_device: int = 0,
+    checkpoint_every_steps: int = 10**9,
 ) -> rounds.Measured:
-    """Runs of the trainer; `whole` times one from its beginning, otherwise the steps that a longer one takes more."""
+    """Runs of the trainer; `whole` times one from its beginning, otherwise the steps that a longer one takes more.
+
+    With `trials_per_device` there are so many at once on every device, otherwise one over all of them.
+    """
     del directory
     settings = training.TrainSettings(
         batch_size=batch_size,
@@ -55,7 +60,7 @@ def train(
         cutout=0,
         steps_per_call=training.default_steps_per_call(streams=False),
         log_every_steps=100,
-        checkpoint_every_steps=10**9,
+        checkpoint_every_steps=checkpoint_every_steps,
         keep_checkpoints=1,
         profile_steps=0,
         eval_batch_size=batch_size,
@@ -67,16 +72,22 @@ def train(
 
     def run(steps: int) -> int:
         with tempfile.TemporaryDirectory() as workdir:
-            run = training.Run(
-                name="run",
-                directory=epath.Path(workdir) / "run",
-                keep=np.arange(num_images),
-                seed=0,
-                num_steps=steps,
-                warmup_steps=0,
-            )
-            trainer.train(run)
-        return steps * batch_size
+            runs = [
+                training.Run(
+                    name="run",
+                    directory=epath.Path(workdir) / f"run{seed}",
+                    keep=np.arange(num_images),
+                    seed=seed,
+                    num_steps=steps,
+                    warmup_steps=0,
+                )
+                for seed in range(max(1, trials_per_device * parallel.local_devices()))
+            ]
+            if trials_per_device:
+                trainer.train_together(runs)
+            else:
+                trainer.train(runs[0])
+        return steps * batch_size * len(runs)
 
     if whole:
         start = time.perf_counter()
