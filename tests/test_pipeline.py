@@ -95,7 +95,7 @@ def test_it_says_what_it_does_without_noise(job):
     assert "sweep: trial 6/6, random-0.2-seed1 seed 1: test accuracy " in done.err
     assert not re.search(r"warn|error|traceback|I0000|W0000|E0000|oneDNN|cuda", done.err, re.IGNORECASE), done.err
     named = [line for line in done.out.splitlines() if line.startswith("w/report/")]
-    assert len(named) == 3
+    assert len(named) == 4
     assert all((folder / name).exists() for name in named)
     assert "random 20%" in done.out
 
@@ -285,9 +285,9 @@ def own_copy(from_npz, tmp_path, monkeypatch):
     return tmp_path / "copy" / "w"
 
 
-def test_another_test_split_concerns_the_trials_only(own_copy, capfd):
+def test_another_test_split_concerns_trials_and_its_own_embeddings_only(own_copy, capfd):
     override = f"--config.dataset.test_split=test[:{NUM_TEST - 8}]"
-    for stage, code in {"train": 2, "embed": 0, "cluster": 0, "select": 0, "report": 2}.items():
+    for stage, code in {"train": 2, "embed": 2, "cluster": 0, "select": 0, "report": 2}.items():
         assert run_here(capfd, stage, *TINY, *FROM_NPZ, override, "--workdir=w").code == code, stage
 
 
@@ -335,7 +335,7 @@ def test_a_checkpoint_that_is_gone_is_told(own_copy, capfd):
 def test_nothing_to_report_is_told(own_copy, capfd):
     before = mtimes(own_copy)
     config = [flag.replace("fractions=(0.2,)", "fractions=(0.7,)") for flag in TINY]
-    done = run_here(capfd, "report", *config, *FROM_NPZ, "--workdir=w")
+    done = run_here(capfd, "report", *config, *FROM_NPZ, "--config.select.fraction=0.7", "--workdir=w")
     assert done.code == 2
     assert "no finished trial of these fractions and methods; run the stage 'sweep' first" in done.err
     assert mtimes(own_copy) == before

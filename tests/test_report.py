@@ -344,6 +344,7 @@ def test_streamed_images_are_shown_as_they_are_decoded(tmp_path, monkeypatch, ca
         f"--config.dataset.name={imagenet_like.NAME}",
         "--config.dataset.data_dir=tfds",
         "--config.dataset.test_split=validation",
+        "--config.dataset.version=5.1.0",
         "--config.input.mode=stream",
         "--config.input.image_size=32",
         "--workdir=w",

@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import json
+import time
 
 import browser
 import numpy as np
@@ -131,6 +132,10 @@ def driver(directory):
         yield driver
 
 
+def forget_marks(driver):
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "file://", "storageTypes": "all"})
+
+
 @pytest.fixture
 def opened(driver, tmp_path):
     """A function that writes a page, opens it and gives its URL; afterwards the page must not have complained."""
@@ -140,12 +145,12 @@ def opened(driver, tmp_path):
         driver.get("about:blank")  # else the page before, of the same name, may be what the test finds
         driver.get((tmp_path / "index.html").as_uri())
         if forget:
-            driver.execute_script("localStorage.clear()")
+            forget_marks(driver)
             driver.refresh()
         return driver.current_url
 
     yield open_page
-    driver.execute_script("localStorage.clear()")
+    forget_marks(driver)
     assert browser.console_errors(driver) == []
     assert {url for url in browser.requests(driver) if not url.startswith(tmp_path.as_uri())} == set()
 
@@ -174,10 +179,13 @@ def tile(driver, row):
 
 
 def marks(driver):
-    return {
-        int(tile.get_attribute("data-row")): tile.get_attribute("data-mark")
-        for tile in find_all(driver, "#cards .tile[data-mark]")
-    }
+    script = "return [...document.querySelectorAll('#cards [data-mark]')].map((t) => [t.dataset.row, t.dataset.mark])"
+    return {int(row): mark for row, mark in driver.execute_script(script)}
+
+
+def expect_marks(driver, expected):
+    """They come once those that are stored have been read."""
+    browser.wait_until(driver, lambda: marks(driver) == expected)
 
 
 def press(driver, *keys):
@@ -340,18 +348,18 @@ def test_a_large_group_shows_its_first_and_what_was_searched_and_all_on_request(
 def test_marks_by_keyboard_undo_and_reload(driver):
     driver.execute_script("arguments[0].focus()", tile(driver, 0))
     press(driver, "d", Keys.ARROW_RIGHT, "k", Keys.ARROW_RIGHT, "k")
-    assert marks(driver) == {0: "drop", 1: "keep", 2: "keep"}
+    expect_marks(driver, {0: "drop", 1: "keep", 2: "keep"})
     press(driver, "u")
     press(driver, Keys.ARROW_DOWN, "d")  # the next group's representative
-    assert marks(driver) == {0: "drop", 1: "keep", 7: "drop"}
+    expect_marks(driver, {0: "drop", 1: "keep", 7: "drop"})
     press(driver, Keys.ESCAPE)
-    assert marks(driver) == {0: "drop", 1: "keep"}
+    expect_marks(driver, {0: "drop", 1: "keep"})
     press(driver, "z")
-    assert marks(driver) == {0: "drop", 1: "keep", 7: "drop"}
+    expect_marks(driver, {0: "drop", 1: "keep", 7: "drop"})
     assert find(driver, "#counts").text == "1 keep, 2 drop"
     assert tile(driver, 1).get_attribute("aria-label").endswith("marked keep")
     driver.refresh()
-    assert marks(driver) == {0: "drop", 1: "keep", 7: "drop"}
+    expect_marks(driver, {0: "drop", 1: "keep", 7: "drop"})
     choose(driver, "#marked-filter", "without marks")
     assert shown_groups(driver) == [1]
 
@@ -360,14 +368,43 @@ def test_marks_belong_to_the_data_set_and_the_selection(driver, opened):
     opened(content())
     browser.click(tile(driver, 0))
     browser.click(find(driver, "#mark-drop"))
-    assert marks(driver) == {0: "drop"}
+    expect_marks(driver, {0: "drop"})
     for part, key in (("selection", "name"), ("dataset", "digest")):
         other = content()
         other[part][key] = "another"
         opened(other, forget=False)
+        time.sleep(0.2)  # long enough to read marks that are there
         assert marks(driver) == {}
     opened(content(), forget=False)
-    assert marks(driver) == {0: "drop"}
+    expect_marks(driver, {0: "drop"})
+
+
+FORBID = "IDBFactory.prototype.open = () => { throw new DOMException('not here', 'SecurityError') }"
+
+
+def test_where_nothing_can_be_stored_marks_last_as_long_as_the_page(driver, opened):
+    script = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": FORBID})
+    try:
+        opened(content())
+        browser.click(tile(driver, 0))
+        press(driver, "d")
+        browser.wait_until(driver, lambda: find(driver, "#status").text.startswith("This browser stores no marks"))
+        expect_marks(driver, {0: "drop"})
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def test_marks_are_those_of_the_tab_that_was_used_last(driver, opened):
+    url, first = opened(content()), driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    try:
+        driver.get(url)
+        browser.click(tile(driver, 0))
+        press(driver, "d")
+    finally:
+        driver.close()
+        driver.switch_to.window(first)
+    expect_marks(driver, {0: "drop"})
 
 
 @pytest.mark.usefixtures("toys")
@@ -420,7 +457,7 @@ def test_saves_the_veto_that_it_loads(driver, directory, opened, tmp_path):
     file = tmp_path / "theirs.json"
     file.write_text(json.dumps({**veto, "keep": ["elsewhere__9", 41], "drop": [5]}))
     find(driver, "#load-file").send_keys(str(file))
-    browser.wait_until(driver, lambda: marks(driver) == {1: "keep", 3: "drop"})
+    expect_marks(driver, {1: "keep", 3: "drop"})
     assert saved(driver, directory) == {**veto, "keep": ["elsewhere__9", "toys__1"], "drop": [5]}
     browser.click(find(driver, "#undo"))
     assert saved(driver, directory) == veto
@@ -491,7 +528,7 @@ def test_warnings_show_pairs_and_let_training_images_be_marked(driver):
     assert find(driver, "#counts").text == "0 keep, 0 drop"
     driver.execute_script("arguments[0].focus()", training_image)
     press(driver, "d")
-    assert marks(driver) == {4: "drop"}
+    expect_marks(driver, {4: "drop"})
     assert "−5.00" in find(driver, "#losing-classes").text  # noqa: RUF001
     assert "Two <trials> are missing." in find(driver, "#warnings").text
 
@@ -521,7 +558,7 @@ def test_map_marks_pruned_points_and_says_what_they_are(driver):
     np.testing.assert_array_equal(colour_of(drawn(driver, "#map-tip")[0]), COLOURS[2])
     ActionChains(driver).move_to_element_with_offset(canvas, 1, 1).click().perform()
     press(driver, "k")
-    assert marks(driver) == {2: "keep"}
+    expect_marks(driver, {2: "keep"})
     browser.to_middle(canvas)
     ActionChains(driver).move_to_element_with_offset(canvas, reach, -reach).perform()
     assert tip.text.split("\n") == [UNSAFE_CLASS, "#900, kept"]  # not among the images
@@ -574,7 +611,7 @@ def test_without_images_there_are_indices(driver, opened):
     assert [t.text for t in find_all(driver, "[data-group='0'] .tile")] == ["#40", "#41: 0.0100", "#42: 0.0200"]
     browser.click(tile(driver, 0))
     press(driver, "d")
-    assert marks(driver) == {0: "drop"}
+    expect_marks(driver, {0: "drop"})
     assert not find(driver, "#thumbnails-missing").is_displayed()
 
 
@@ -632,6 +669,6 @@ def test_fits_a_phone(driver, opened):
         assert find(driver, "#dock").size["height"] < 740 / 3
         assert all(tile.rect["x"] + tile.rect["width"] <= 360 for tile in find_all(driver, "#cards .tile"))
         browser.click(find(driver, "#mark-drop"))
-        assert marks(driver) == {0: "drop"}
+        expect_marks(driver, {0: "drop"})
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

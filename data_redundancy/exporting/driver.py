@@ -5,11 +5,12 @@ All is written to a hidden folder beside the one that is asked for, `.NAME.expor
     plan.json   what is being written: a run that means the same goes on, any other begins anew
     parts/      shards that are being written
     data/       shards that are whole
-    done/       their names
+    done/       for each of these its files, and their sizes
 
 When all are there, `data` is renamed to what was asked for, in one step.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import errno
@@ -25,6 +26,8 @@ from data_redundancy import metrics, parallel, workdir
 from data_redundancy.errors import InputError
 from data_redundancy.exporting.format import Description, Example, Format, Shard
 
+THREADS = min(4, len(os.sched_getaffinity(0)))
+"""Shards that a process writes at a time."""
 _FEW_FILES = 256
 
 
@@ -59,15 +62,12 @@ def export(
         finished = workdir.as_main_finds(lambda: _begin(out, work, _json(plan, shards, about), overwrite))
         pending = [shard for shard in shards if _name(shard) not in finished]
         own = pending[parallel.process_index() :: parallel.process_count()]
-        with metrics.progress("export", total=len(own), unit="files") as bar:
-            for done, shard in enumerate(own, 1):
-                _write(writer, work, shard, examples(shard), about)
-                bar.update(done)
+        _write_each(own, lambda shard: _write(writer, work, shard, examples(shard), about))
         parallel.barrier("wrote all shards")
         if parallel.is_main_process():
             _check_all_done(work, shards)
             writer.finish(work / "data", shards, about)
-            _sync_all(work / "data")
+            _sync(work / "data", *(work / "data").rglob("*"))
             _put_in_place(work / "data", out)
             shutil.rmtree(work)
     parallel.barrier("exported")
@@ -158,7 +158,8 @@ def _begin(out: pathlib.Path, work: pathlib.Path, plan: dict[str, Any], overwrit
     """Takes over what an earlier run of the same plan has finished, and removes what else there is; on main only."""
     _recover(out)
     check_free(out, overwrite=overwrite)
-    if _read_plan(work) != plan:
+    # Without `data` a run was killed that had put it in its place.
+    if _read_json(work / "plan.json") != plan or not (work / "data").is_dir():
         for path in work.iterdir():
             _remove(path)
         for name in ("data", "done"):
@@ -166,13 +167,34 @@ def _begin(out: pathlib.Path, work: pathlib.Path, plan: dict[str, Any], overwrit
         workdir.write_json(work / "plan.json", plan)
     _remove(work / "parts")
     (work / "parts").mkdir()
-    return sorted(path.name for path in (work / "done").iterdir())
+    return sorted(path.name for path in (work / "done").iterdir() if _is_whole(work / "data", _read_json(path)))
 
 
-def _read_plan(work: pathlib.Path) -> Any:
+def _read_json(path: pathlib.Path) -> Any:
+    """None for a file that is not there, or not whole."""
     with contextlib.suppress(OSError, ValueError):
-        return json.loads((work / "plan.json").read_text())
+        return json.loads(path.read_text())
     return None
+
+
+def _is_whole(data: pathlib.Path, sizes: dict[str, int] | None) -> bool:
+    """Whether the files of a shard are there: a machine that went down may have lost their names, or their ends."""
+    with contextlib.suppress(OSError):
+        return sizes is not None and all((data / name).stat().st_size == size for name, size in sizes.items())
+    return False
+
+
+def _write_each(shards: list[Shard], write: Callable[[Shard], None]) -> None:
+    """Writes several at a time; after an error, those that are begun are still finished."""
+    pool = concurrent.futures.ThreadPoolExecutor(THREADS)
+    try:
+        with metrics.progress("export", total=len(shards), unit="files") as bar:
+            futures = [pool.submit(write, shard) for shard in shards]
+            for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
+                future.result()
+                bar.update(done)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write(writer: Format, work: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description) -> None:
@@ -181,19 +203,19 @@ def _write(writer: Format, work: pathlib.Path, shard: Shard, examples: Iterable[
     part.mkdir()
     try:
         writer.write_shard(part, shard, examples, about)
-        _sync_all(part)
+        _sync(*(path for path in part.rglob("*") if path.is_file()))
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+    sizes = {}
     for directory, _, files in os.walk(part):
         target = work / "data" / os.path.relpath(directory, part)
         target.mkdir(parents=True, exist_ok=True)
         for name in files:
             os.replace(os.path.join(directory, name), target / name)
-        _sync(target)
+            sizes[os.path.relpath(target / name, work / "data")] = (target / name).stat().st_size
     shutil.rmtree(part)
-    (work / "done" / _name(shard)).touch()
-    _sync(work / "done")
+    (work / "done" / _name(shard)).write_text(json.dumps(sizes))
 
 
 def _name(shard: Shard) -> str:
@@ -241,19 +263,14 @@ def _remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_all(directory: pathlib.Path) -> None:
-    """Waits until all below a directory is on the disk."""
-    paths = [os.path.join(parent, name) for parent, _, files in os.walk(directory) for name in (*files, "")]
+def _sync(*paths: pathlib.Path) -> None:
+    """Waits until files and directories are on the disk."""
     if len(paths) > _FEW_FILES:  # one by one, a million small files take hours
         os.sync()
         return
     for path in paths:
-        _sync(path)
-
-
-def _sync(path: str | pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -5,11 +5,13 @@ appended follows from the one that is stored, so that a copy needs no other look
 is damaged does not become sound by being copied.
 """
 
+import functools
 import os
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 from etils import epath
 
 from data_redundancy import storage
@@ -23,6 +25,8 @@ _READ_BUFFER, _WRITE_BUFFER = 2**18, 2**18
 _ARRAY_RECORDS = 16
 """Records of an ArrayRecord file that are read at once."""
 _MASK_DELTA = 0xA282EAD8
+_POLYNOMIAL = 0x82F63B78
+_PAIR = struct.Struct("<H")
 
 
 class Record(NamedTuple):
@@ -171,22 +175,27 @@ def crc32c(data: bytes, before: int = 0) -> int:
     """The CRC-32C of a few bytes, or of those behind others.
 
     Args:
-        data: some bytes; it takes a tenth of a microsecond for each.
+        data: some bytes; in Python it takes some 50 nanoseconds for each.
         before: the CRC-32C of the bytes before them.
     """
+    table = _table()
+    even = len(data) & ~1
     crc = before ^ 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    for (pair,) in _PAIR.iter_unpack(data[:even]):
+        crc = table[(crc ^ pair) & 0xFFFF] ^ (crc >> 16)
+    for byte in data[even:]:
+        # The table is for two bytes: before this one comes a zero that leaves no trace.
+        crc = table[((crc ^ byte) & 0xFF) << 8] ^ (crc >> 8)
     return crc ^ 0xFFFFFFFF
 
 
-def _table_entry(byte: int) -> int:
-    for _ in range(8):
-        byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
-    return byte
-
-
-_TABLE = [_table_entry(byte) for byte in range(256)]
+@functools.cache
+def _table() -> list[int]:
+    """What two bytes at a time do to the checksum."""
+    crc = np.arange(2**16, dtype=np.uint32)
+    for _ in range(16):
+        crc = (crc >> 1) ^ np.where(crc & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
+    return crc.tolist()
 
 
 def _masked(crc: int) -> int:

@@ -81,8 +81,10 @@ class Tfds:
         return tfds.features.FeaturesDict({"image": image, "label": label, **_added_features()})
 
     def _record(self, example: Example) -> Record:
+        tf, _ = import_tfds()
         found = {"image": example.encoded, "label": example.label, INDEX: example.index, TFDS_ID: example.tfds_id}
-        return Record(memoryview(self._features.serialize_example(found)))
+        serialized = tf.train.Example.FromString(self._features.serialize_example(found))
+        return Record(memoryview(_serialized(serialized)))
 
     def _metadata(self) -> Mapping[str, Any]:
         return {}
@@ -151,7 +153,7 @@ class TfdsOfTfds(Tfds):
                 TFDS_ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tfds_id.encode()])),
             }
             # Two messages one behind the other are one that has the fields of both.
-            appended = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+            appended = _serialized(tf.train.Example(features=tf.train.Features(feature=features)))
             yield record._replace(appended=appended)
 
     def _make_features(self) -> Any:
@@ -222,7 +224,12 @@ def _rename(content: memoryview, names: Mapping[str, str]) -> bytes:
         if name in features:
             features[names[name]].CopyFrom(features[name])
             del features[name]
-    return example.SerializeToString()
+    return _serialized(example)
+
+
+def _serialized(example: Any) -> bytes:
+    """The same bytes every time: otherwise the order of features is left to chance."""
+    return example.SerializeToString(deterministic=True)
 
 
 def _copy(source: epath.Path, target: pathlib.Path) -> None:

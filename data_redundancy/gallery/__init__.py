@@ -1,14 +1,15 @@
 """The report to look at: redundant groups, a map, warnings, and the numbers, in one HTML file."""
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from data_redundancy import storage
+from data_redundancy import metrics, storage
 from data_redundancy.gallery import content as contents
 from data_redundancy.gallery import projection, thumbnails
 from data_redundancy.gallery.content import Images, Names, Selected, Split, heights_content
@@ -238,7 +239,12 @@ def _thumbnails(
     return {**sizes, "sheets": sheets}
 
 
-def _images(rows: contents.Rows, train: Split, test: Split | None):
-    yield from train.images(rows.index[~rows.is_test], True)
+def _images(rows: contents.Rows, train: Split, test: Split | None) -> Iterator[np.ndarray]:
+    """The small images of all rows, with progress."""
+    images = [train.images(rows.index[~rows.is_test], True)]
     if rows.is_test.any():
-        yield from test.images(rows.index[rows.is_test], True)
+        images.append(test.images(rows.index[rows.is_test], True))
+    with metrics.progress("report: thumbnails", total=len(rows.index), unit="images") as bar:
+        for done, image in enumerate(itertools.chain(*images), 1):
+            yield image
+            bar.update(done)

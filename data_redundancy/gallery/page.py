@@ -17,7 +17,7 @@ from data_redundancy import workdir as workdirs
 NAME = "index.html"
 
 # In this order: a script may use what stands above it.
-_SCRIPTS = ("base.js", "marks.js", "images.js", "charts.js", "warnings.js", "map.js", "gallery.js", "main.js")
+_SCRIPTS = ("base", "store", "marks", "images", "charts", "warnings", "map", "gallery", "main")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 # As they stand, these could end the script element that holds the content, or begin a comment in it.
 _UNSAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
@@ -59,7 +59,7 @@ def write(directory: os.PathLike, content: dict[str, Any]) -> None:
 
 def _page(content: dict[str, Any]) -> str:
     theme, style = _asset("theme.js"), _asset("style.css")
-    script = "\n".join(['"use strict";', "(() => {", *map(_asset, _SCRIPTS), "})();\n"])
+    script = "\n".join(['"use strict";', "(() => {", *(_asset(f"{name}.js") for name in _SCRIPTS), "})();\n"])
     parts = {
         "policy": _policy([theme, script], style),
         "title": _text(content["title"]),

@@ -98,6 +98,11 @@ class Together:
 
     def _bytes(self, create_state, runs: int) -> int:
         """What the steps of one call take on a device, the data set aside."""
+        memory = self._lower(create_state, runs).compile().memory_analysis()
+        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+    def _lower(self, create_state, runs: int) -> Any:
+        """The program of one call, with so many runs on every device."""
         shape = (jax.local_device_count(), runs)
 
         def rows(tree: Any) -> Any:
@@ -105,16 +110,14 @@ class Together:
 
         steps, seed = self._settings.steps_per_call, np.uint32(0)
         indices = jax.ShapeDtypeStruct((shape[0], steps, runs, self._settings.batch_size), np.int32)
-        compiled = self._train_steps.lower(
+        return self._train_steps.lower(
             rows(jax.eval_shape(create_state, seed)),
             self._train.data,
             rows(seed),
             {"index": indices, "epoch": indices},
             np.zeros(steps, np.float32),
             np.zeros(shape[0], np.int32),
-        ).compile()
-        memory = compiled.memory_analysis()
-        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+        )
 
 
 def _rows(values: Sequence[Any]) -> np.ndarray:

@@ -123,7 +123,8 @@ class Trainer:
     def runs_that_fit(self) -> int:
         """How many runs `train_together` has memory for on every device; 0 where it is less than one.
 
-        On CPU 0: nothing is idle there that could be used, and the convolutions of several runs are slower.
+        On CPU 0: nothing is idle there that could be used, and the grouped convolutions that several runs make of one
+        are slow (benchmarks/trials.py: two or four ResNet-8 at once train a tenth of the images per second).
         """
         return 0 if jax.default_backend() == "cpu" else self._together().runs_that_fit(self._create_state)
 

@@ -40,25 +40,6 @@ function distanceText(distance) {
 
 const className = (label) => content.dataset.class_names[label] ?? `class ${label}`;
 
-/** Storage that may be forbidden or full: reading gives null, writing says whether it worked. */
-const storage = {
-  read(key) {
-    try {
-      return localStorage.getItem(key);
-    } catch {
-      return null;
-    }
-  },
-  write(key, value) {
-    try {
-      localStorage.setItem(key, value);
-      return true;
-    } catch {
-      return false;
-    }
-  },
-};
-
 const status = (text) => { byId("status").textContent = text; };
 
 /** Calls `draw(width)` now and whenever the element's width changes. */

@@ -91,7 +91,9 @@ function listenToTheme() {
   const show = () => button.setAttribute("aria-pressed", isDark());
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    storage.write("data_redundancy theme", root.dataset.theme);
+    try {
+      localStorage.setItem("data_redundancy theme", root.dataset.theme);
+    } catch { /* then it lasts as long as the page */ }
     show();
     if (content.map) embeddingMap.redraw();
   });

@@ -14,12 +14,18 @@ const marks = (() => {
     return new Map([...keep.map((entry) => [entry, "keep"]), ...drop.map((entry) => [entry, "drop"])]);
   }
 
-  function restore() {
+  async function restore() {
+    const before = marked;
     try {
-      marked = toMap(JSON.parse(storage.read(KEY)) ?? { keep: [], drop: [] });
-    } catch {
-      marked = new Map();  // not what this page wrote
-    }
+      const stored = await store.read(KEY);
+      if (stored && marked === before) replaceAll(toMap(stored));
+    } catch { /* nothing is stored where nothing can be */ }
+  }
+
+  function replaceAll(stored) {
+    marked = stored;
+    past.length = 0;
+    tell();
   }
 
   /** Those with a mark, indices first, in order. */
@@ -33,11 +39,13 @@ const marks = (() => {
     for (const listener of listeners) listener();
   }
 
-  function changed() {
-    if (!storage.write(KEY, JSON.stringify({ keep: entries("keep"), drop: entries("drop") }))) {
+  async function changed() {
+    tell();
+    try {
+      await store.write(KEY, { keep: entries("keep"), drop: entries("drop") });
+    } catch {
       status("This browser stores no marks: save veto.json before you close the page.");
     }
-    tell();
   }
 
   function replace(next) {
@@ -46,7 +54,8 @@ const marks = (() => {
     changed();
   }
 
-  function set(entry, mark) {
+  async function set(entry, mark) {
+    await restored;
     if (marked.get(entry) === (mark ?? undefined)) return;
     const next = new Map(marked);
     if (mark == null) next.delete(entry);
@@ -91,13 +100,9 @@ const marks = (() => {
     return veto;
   }
 
-  restore();
-  window.addEventListener("storage", (event) => {  // another tab
-    if (event.key !== KEY) return;
-    restore();
-    past.length = 0;
-    tell();
-  });
+  const restored = restore();
+  // Another tab may have changed them meanwhile.
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && restore());
   return {
     of: (entry) => marked.get(entry) ?? null,
     size: (mark) => entries(mark).length,
