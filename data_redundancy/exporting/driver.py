@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -186,14 +187,26 @@ def _is_whole(data: pathlib.Path, sizes: dict[str, int] | None) -> bool:
 
 def _write_each(shards: list[Shard], write: Callable[[Shard], None]) -> None:
     """Writes several at a time; after an error, those that are begun are still finished."""
+    ended = threading.Event()
+
+    def attempt(shard: Shard) -> None:
+        if ended.is_set():
+            return
+        try:
+            write(shard)
+        except BaseException:
+            ended.set()
+            raise
+
     pool = concurrent.futures.ThreadPoolExecutor(THREADS)
     try:
         with metrics.progress("export", total=len(shards), unit="files") as bar:
-            futures = [pool.submit(write, shard) for shard in shards]
+            futures = [pool.submit(attempt, shard) for shard in shards]
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 future.result()
                 bar.update(done)
     finally:
+        ended.set()
         pool.shutdown(cancel_futures=True)
 
 
