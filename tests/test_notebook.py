@@ -2,12 +2,10 @@
 
 import pathlib
 
-import nbclient
 import nbformat
 import numpy as np
 import pytest
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
+from command import run_process
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
@@ -16,11 +14,26 @@ import data_redundancy as dr
 NOTEBOOK = pathlib.Path(__file__).parents[1] / "examples" / "embeddings_to_keep_list.ipynb"
 
 
-def run(notebook, folder):
-    """Runs the cells in a kernel of this interpreter, whatever kernels are installed."""
-    only_own = KernelSpecManager(kernel_dirs=[])  # ipykernel's own needs no file
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=only_own)
-    nbclient.NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+RUN = """
+import sys
+import nbclient, nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+
+source, target = sys.argv[1:]
+notebook = nbformat.read(source, as_version=4)
+manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+nbclient.NotebookClient(notebook, km=manager, timeout=300).execute()
+nbformat.write(notebook, target)
+"""
+"""Runs the cells in ipykernel's own kernel of this interpreter, whatever kernels are installed."""
+
+
+def run(folder):
+    """In a process of its own: the client leaves sockets open, which would be an error of some later test."""
+    done = run_process(NOTEBOOK, folder / "run.ipynb", code=RUN, cwd=folder)
+    assert done.code == 0, done.err
+    return nbformat.read(folder / "run.ipynb", as_version=4)
 
 
 def test_it_is_committed_without_outputs():
@@ -33,8 +46,7 @@ def test_it_is_committed_without_outputs():
 def test_it_runs_and_leaves_a_keep_list_and_a_gallery(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    run(notebook, tmp_path)
+    notebook = run(tmp_path)
     digits = load_digits()
     embeddings = PCA(32, random_state=0).fit_transform(digits.data).astype(np.float32)
     expected = dr.select(dr.cluster_classes(embeddings, digits.target), 0.3)

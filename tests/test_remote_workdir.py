@@ -666,7 +666,7 @@ def test_a_whole_job_in_a_bucket_does_what_it_does_on_a_disk(local_job, bucket):
         assert same_for_all_runs(name, found[name]) == same_for_all_runs(name, expected[name]), name
     again = run_job(local_job, bucket)
     assert again.code == 0, again.err
-    assert again.err.count("already done, skipped") == 5, again.err
+    assert again.err.count("already done, skipped") == 6, again.err
     assert {n: c for n, c in files_below(bucket).items() if "/checkpoints/" not in n} == found
 
 
