@@ -35,6 +35,7 @@ REQUIRES = [
     "psutil>=7",
     "threadpoolctl>=3.5",
     "absl-py>=2.3.1",
+    "google-crc32c>=1.8",  # checksums of TFRecord files
 ]
 GCS = ["gcsfs>=2025.9"]
 

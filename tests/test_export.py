@@ -19,7 +19,7 @@ import pytest
 from command import LIMITED, ends, error_line, popen, run_here, run_process, start_all, write_digits
 
 from data_redundancy.errors import InputError
-from data_redundancy.exporting import driver
+from data_redundancy.exporting import driver, records
 from data_redundancy.exporting.contents import shards_for
 from data_redundancy.exporting.format import Description, Shard
 
@@ -324,6 +324,7 @@ def test_wrong_options(npz, command, more, message):
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk(npz, tmp_path):
     """One line; what was there is there, what is new is not; and with room, it goes on."""
     folder, _ = npz
@@ -344,6 +345,7 @@ def test_a_full_disk(npz, tmp_path):
     assert not (out / "precious").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_tfds(imagenet, tmp_path):
     """As before, with the writers of TFRecord and ArrayRecord files, of which TensorFlow and C++ do one each."""
     for more in ((), ("--file_format=array_record",)):
@@ -427,7 +429,7 @@ def imagenet(tmp_path_factory):
 SLOWLY = """
 import sys, time
 from data_redundancy import main
-from data_redundancy.exporting import driver
+from data_redundancy.exporting import driver, records
 write = driver._write
 def slowly(*arguments):
     write(*arguments)
@@ -477,7 +479,7 @@ def test_two_processes(imagenet, capfd, tmp_path):
     code = """
 import sys
 from data_redundancy import main
-from data_redundancy.exporting import driver
+from data_redundancy.exporting import driver, records
 write = driver._write
 def told(writer, work, shard, *rest):
     write(writer, work, shard, *rest)
@@ -496,19 +498,31 @@ sys.exit(main.main())
 
 
 @pytest.mark.slow
-def test_a_record_that_has_changed_since(imagenet, capfd, tmp_path):
-    """The list of a streamed data set knows every record's digest: the size of a file says little."""
+def test_records_that_are_others_than_were_listed(imagenet, capfd, tmp_path):
+    """The list of a streamed data set is of files by name and size: records are looked at, too."""
     folder = shutil.copytree(pathlib.Path(imagenet[1].removeprefix("--workdir=")).parent, tmp_path / "copy")
     own = [*imagenet, f"--workdir={folder / 'w'}", f"--config.dataset.data_dir={folder / 'tfds'}"]
-    keep = np.load(folder / "w/selections/random-0.3-seed0/keep.npy")
+    first = np.load(folder / "w/selections/random-0.3-seed0/keep.npy")[0]
     path = next((folder / "tfds").rglob("*-train.tfrecord-00000-of-*"))
-    content, begin = bytearray(path.read_bytes()), 0
-    for _ in range(keep[0]):
-        begin += int.from_bytes(content[begin : begin + 8], "little") + 16
-    length = int.from_bytes(content[begin : begin + 8], "little")
-    content[begin + 12 + length // 2] ^= 1
-    path.write_bytes(content)
-    done = run_here(capfd, "export", *own, f"--out={tmp_path / 'out'}")
-    assert done.code == 2
-    assert f"--config.dataset.data_dir: {path.name}__{keep[0]} has changed since its data set was listed" in done.err
-    assert not (tmp_path / "out").exists()
+    read = list(records.read(path, "tfrecord", range(58)))
+    others = [record.content.replace(b"JFIF", b"jfif") for record in read]
+    # As long as the files are, records are others, or at other places, or damaged.
+    cases = {
+        f"{path.name}__{first} has changed since its data set was listed; select again": others,
+        f"{path.name}__{first} has changed since its data set was listed": [r.content for r in read[::-1]],
+        f"{path} is damaged or not a whole TFRecord file": None,
+    }
+    for message, contents_ in cases.items():
+        if contents_ is None:
+            damaged = path.read_bytes().replace(b"JFIF", b"jfif")
+            path.write_bytes(damaged)
+        else:
+            size = path.stat().st_size
+            records.write(path, "tfrecord", map(records.Record, contents_))
+            assert path.stat().st_size == size
+        done = run_here(capfd, "export", *own, f"--out={tmp_path / 'out'}")
+        assert done.code == 2
+        assert f"--config.dataset.data_dir: {message}" in done.err
+        assert not (tmp_path / "out").exists()
+        records.write(path, "tfrecord", read)
+    assert run_here(capfd, "export", *own, f"--out={tmp_path / 'out'}").code == 0

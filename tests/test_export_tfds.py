@@ -1,18 +1,23 @@
 """What a TFDS export holds, read by TFDS alone."""
 
 import functools
+import io
 import json
 import pickle
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 import rich_tfds
 from command import run_here, write_digits
+from etils import epath
 
-from data_redundancy.data.tfds_source import import_tfds
+from data_redundancy.data.tfds_source import import_tfds, open_directory
 from data_redundancy.exporting import records
+from data_redundancy.exporting.source import TfdsSource
 
 NO_PROJECT = """
 import os, pickle, sys
@@ -67,7 +72,7 @@ def as_plain(value):
 def stored(directory, file_format, split):
     """The serialised examples of a split, in order."""
     files = sorted(directory.glob(f"*-{split}.*"))
-    return [bytes(r.content) for f in files for r in records.read(f, file_format, range(count(f, file_format)))]
+    return [r.content for f in files for r in records.read(f, file_format, range(count(f, file_format)))]
 
 
 def count(file, file_format):
@@ -172,6 +177,7 @@ def test_files_and_metadata(rich, selected, capfd, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["rich"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("splits", "expected"),
     [("none", {"train"}), ("extra", {"train", "extra"}), ("test,extra", {"train", "test", "extra"})],
@@ -275,6 +281,7 @@ for name in sys.argv[2:]:
     assert by_files == "16 image label source_index source_source_index source_tfds_id"
 
 
+@pytest.mark.slow
 def test_what_tfds_cannot_read_is_refused(rich, selected, capfd, tmp_path):
     _, tfds = import_tfds()
     feature = (tfds.features.Text(), str)
@@ -306,16 +313,74 @@ def test_damaged_files_are_named(tmp_path):
         list(records.read(tmp_path / "missing", "tfrecord", [0]))
 
 
-def test_a_damaged_image_stays_damaged(tmp_path):
-    """Its checksum is that of what was there: a copy must not make it sound."""
+def test_a_damaged_image_is_not_copied(tmp_path):
+    """Its checksum says so; others of its file are read all the same."""
     tf, _ = import_tfds()
-    source, target = tmp_path / "a", tmp_path / "b"
-    with tf.io.TFRecordWriter(str(source)) as writer:
-        writer.write(b"x" * 100)
-    damaged = bytearray(source.read_bytes())
-    damaged[50] ^= 1
-    source.write_bytes(damaged)
-    read = (record._replace(appended=b"more") for record in records.read(source, "tfrecord", [0]))
-    records.write(target, "tfrecord", read, checked=True)
-    with pytest.raises(tf.errors.DataLossError):
-        list(tf.data.TFRecordDataset(str(target)))
+    path = tmp_path / "a"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for _ in range(3):
+            writer.write(b"x" * 100)
+    damaged = bytearray(path.read_bytes())
+    damaged[116 + 50] ^= 1
+    path.write_bytes(damaged)
+    assert [record.content for record in records.read(path, "tfrecord", [0, 2])] == [b"x" * 100] * 2
+    with pytest.raises(ValueError, match=f"{path} is damaged"):
+        list(records.read(path, "tfrecord", [0, 1]))
+
+
+def test_what_is_appended_is_part_of_the_record(tmp_path):
+    tf, _ = import_tfds()
+    given = [records.Record(b"x" * n, appended=b"more" * n) for n in (0, 1, 3_000_000, 7)]
+    records.write(tmp_path / "a", "tfrecord", given)
+    records.write(tmp_path / "b", "tfrecord", records.read(tmp_path / "a", "tfrecord", range(4)))
+    for name in ("a", "b"):
+        found = list(tf.data.TFRecordDataset(str(tmp_path / name)).as_numpy_iterator())
+        assert found == [record.content + record.appended for record in given]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", records.FILE_FORMATS)
+def test_examples_for_other_formats(rich, file_format):
+    """Image files as they are, and everything else in plain types."""
+    builder = open_directory(epath.Path(rich / file_format / "rich" / "2.0.1"))
+    source = TfdsSource(builder, class_names=rich_tfds.CLASS_NAMES)
+    indices = np.array([0, 3, 19, 20, 59])
+    found = list(source.examples("train", indices))
+    before = [source_of(rich, file_format)["train"][i] for i in indices]
+    assert [e.index for e in found] == indices.tolist()
+    assert [e.tfds_id for e in found] == [f"rich-train.{file_format}-{i // 20:05d}-of-00003__{i % 20}" for i in indices]
+    assert [e.file_name for e in found] == [f"../../{i}<script>.JPEG" for i in indices]
+    assert [(e.encoded, e.label, e.extension) for e in found] == [(b["image"], b["label"], "jpg") for b in before]
+    for example, index in zip(found, indices, strict=True):
+        features = dict(example.features)
+        thumbnail = np.asarray(PIL.Image.open(io.BytesIO(features.pop("thumbnail"))))
+        np.testing.assert_array_equal(thumbnail, np.full((4, 4), index))
+        assert as_plain(features) == {
+            "bbox": pytest.approx([0.1, 0.2, 0.3, 0.5 + index / 1000]),
+            "objects/area": list(range(index % 4)),
+            "objects/kind": [f"größe {k}" for k in range(index % 4)],
+            "weights": [[index] * 3] * 2,
+            "inner/deep": -index,
+        }
+    part = list(source.examples("extra+train[30:50]", np.array([2, 7, 26])))
+    assert [e.file_name for e in part] == [f"../../{i}<script>.JPEG" for i in (82, 30, 49)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["webdataset", "huggingface", "imagefolder"])
+def test_other_formats_by_command(rich, selected, capfd, tmp_path, name):
+    own, keep = selected("array_record")
+    out = tmp_path / "a" / "out"
+    more = (f"--out={out}", f"--format={name}", "--num_shards=3", "--splits=extra")
+    done = run_here(capfd, "export", *own, "--selection=random-0.3-seed0", *more)
+    assert done.code == 0, done.err
+    assert f"export: {len(keep)} train, 7 extra examples written ({out})" in done.err
+    assert [path.name for path in tmp_path.rglob("*") if not path.is_relative_to(out)] == ["a"]
+    written = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+    for path in out.rglob("*.parquet"):  # they are compressed
+        written += b"".join(image["bytes"] for image in pq.read_table(path)["image"].to_pylist())
+    before = source_of(rich, "array_record")
+    kept = set(keep.tolist())
+    assert [before["train"][i]["image"] in written for i in range(60)] == [i in kept for i in range(60)]
+    assert all(example["image"] in written for example in before["extra"])
+    assert not any(example["image"] in written for example in before["test"])

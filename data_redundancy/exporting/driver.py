@@ -27,8 +27,8 @@ from data_redundancy import metrics, parallel, workdir
 from data_redundancy.errors import InputError
 from data_redundancy.exporting.format import Description, Example, Format, Shard
 
-THREADS = min(4, len(os.sched_getaffinity(0)))
-"""Shards that a process writes at a time."""
+THREADS = min(8, 2 * len(os.sched_getaffinity(0)))
+"""Shards that a process writes at a time: while some wait for the disk, others go on."""
 _FEW_FILES = 256
 
 
@@ -68,7 +68,7 @@ def export(
         if parallel.is_main_process():
             _check_all_done(work, shards)
             writer.finish(work / "data", shards, about)
-            _sync(work / "data", *(work / "data").rglob("*"))
+            _sync(*_unsynced(work))
             _put_in_place(work / "data", out)
             shutil.rmtree(work)
     parallel.barrier("exported")
@@ -229,6 +229,13 @@ def _write(writer: Format, work: pathlib.Path, shard: Shard, examples: Iterable[
             sizes[os.path.relpath(target / name, work / "data")] = (target / name).stat().st_size
     shutil.rmtree(part)
     (work / "done" / _name(shard)).write_text(json.dumps(sizes))
+
+
+def _unsynced(work: pathlib.Path) -> list[pathlib.Path]:
+    """Directories, and the files that are no shard's."""
+    synced = {name for path in (work / "done").iterdir() for name in _read_json(path)}
+    data = work / "data"
+    return [data, *(path for path in data.rglob("*") if path.is_dir() or str(path.relative_to(data)) not in synced)]
 
 
 def _name(shard: Shard) -> str:

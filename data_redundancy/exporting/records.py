@@ -1,32 +1,27 @@
 """Files of serialised examples, TFRecord and ArrayRecord: read and written without looking into the examples.
 
-A TFRecord file frames every record with its length and checksums (CRC-32C). The checksum of a record with something
-appended follows from the one that is stored, so that a copy needs no other look at an image's bytes; and a record that
-is damaged does not become sound by being copied.
+A TFRecord file frames every record with its length and with checksums (CRC-32C). What is read is held against them, so
+that a copy of a damaged record is never made to look sound.
 """
 
-import functools
 import os
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
+import google_crc32c
 from etils import epath
 
 from data_redundancy import storage
 from data_redundancy.data.catalog import HEADER_BYTES
-from data_redundancy.data.tfds_source import import_tfds
 from data_redundancy.errors import InputError
 
 FILE_FORMATS = ("tfrecord", "array_record")
 
-_READ_BUFFER, _WRITE_BUFFER = 2**18, 2**18
+_BUFFER = 2**20
 _ARRAY_RECORDS = 16
 """Records of an ArrayRecord file that are read at once."""
 _MASK_DELTA = 0xA282EAD8
-_POLYNOMIAL = 0x82F63B78
-_PAIR = struct.Struct("<H")
 
 
 class Record(NamedTuple):
@@ -34,11 +29,11 @@ class Record(NamedTuple):
 
     Attributes:
         content: its bytes.
-        checksum: their CRC-32C as the file has it; None where it is not known.
+        checksum: their CRC-32C; None where it has not been taken yet.
         appended: what is to be written behind it.
     """
 
-    content: memoryview
+    content: bytes
     checksum: int | None = None
     appended: bytes = b""
 
@@ -52,68 +47,88 @@ def read(path: epath.Path, file_format: str, numbers: Iterable[int]) -> Iterator
         numbers: positions in the file, ascending.
 
     Raises:
-        InputError: if the file cannot be read, ends before, or is not of this format.
+        InputError: if the file cannot be read, is damaged or ends before, or is not of this format.
     """
     found = (_read_tfrecord if file_format == "tfrecord" else _read_array_record)(path, numbers)
     while True:
         try:
             record = next(found, None)
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise InputError(f"data_dir: {path} cannot be read ({error.strerror or error})") from error
         if record is None:
             return
         yield record
 
 
-def write(path: epath.Path, file_format: str, records: Iterable[Record], *, checked: bool) -> None:
+def write(path: os.PathLike, file_format: str, records: Iterable[Record]) -> None:
     """Writes a file.
 
     Args:
         path: of a local file.
         file_format: one of FILE_FORMATS.
         records: not held in memory.
-        checked: whether all have a checksum.
 
     Raises:
         OSError: if the file cannot be written.
     """
-    if file_format == "array_record":
-        _write_array_record(path, records)
-    elif checked:
-        _write_tfrecord(path, records)
-    else:
-        _write_unchecked_tfrecord(path, records)
-
-
-def unreadable(path: epath.Path, error: OSError) -> InputError:
-    """What to tell of a file of the source that the system does not give."""
-    return InputError(f"data_dir: {path} cannot be read ({error.strerror or error})")
-
-
-def open_to_read(path: epath.Path) -> Any:
-    """Opens a file, local or in a bucket."""
-    return path.open("rb") if storage.is_remote(path) else open(path, "rb", buffering=_READ_BUFFER)
+    (_write_tfrecord if file_format == "tfrecord" else _write_array_record)(path, records)
 
 
 def _read_tfrecord(path: epath.Path, numbers: Iterable[int]) -> Iterator[Record]:
-    with open_to_read(path) as file:
-        position = 0
-        for number in numbers:
-            for _ in range(position, number):
-                file.seek(_read_length(file, path) + 4, os.SEEK_CUR)
-            length = _read_length(file, path)
-            framed = file.read(length + 4)
-            if len(framed) < length + 4:
+    wanted = iter(numbers)
+    number = next(wanted, None)
+    if number is None:
+        return
+    for position, (framed, checksum) in enumerate(_all_tfrecords(path)):
+        if position < number:
+            continue
+        content = bytes(framed)
+        if _masked(crc := google_crc32c.value(content)) != checksum:
+            raise _damaged(path)
+        yield Record(content, crc)
+        number = next(wanted, None)
+        if number is None:
+            return
+    raise _damaged(path)
+
+
+def _all_tfrecords(path: epath.Path) -> Iterator[tuple[memoryview, int]]:
+    """Every record's content, which is there until the next one is asked for, and its checksum as it is stored."""
+    with path.open("rb") if storage.is_remote(path) else open(path, "rb", buffering=0) as file:
+        window = _Window(file)
+        while header := bytes(window.take(HEADER_BYTES)):
+            length, checksum = header[:8], header[8:]
+            if len(header) < HEADER_BYTES or _masked(google_crc32c.value(length)) != int.from_bytes(checksum, "little"):
                 raise _damaged(path)
-            yield Record(memoryview(framed)[:length], _unmasked(int.from_bytes(framed[length:], "little")))
-            position = number + 1
+            size = int.from_bytes(length, "little")
+            framed = window.take(size + 4)
+            if len(framed) < size + 4:
+                raise _damaged(path)
+            yield framed[:size], int.from_bytes(framed[size:], "little")
 
 
-def _read_length(file: Any, path: epath.Path) -> int:
-    header = file.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES or _masked(crc32c(header[:8])) != int.from_bytes(header[8:], "little"):
-        raise _damaged(path)
-    return int.from_bytes(header[:8], "little")
+class _Window:
+    """Reads a file in big pieces, always into the same memory: new memory costs as much as the reading."""
+
+    def __init__(self, file: Any):
+        self._file, self._memory = file, memoryview(bytearray(_BUFFER))
+        self._begin = self._end = 0
+
+    def take(self, size: int) -> memoryview:
+        """The next bytes, or those that are left; they are there until the next call."""
+        if self._end - self._begin < size:
+            self._fill(size)
+        begin, self._begin = self._begin, min(self._begin + size, self._end)
+        return self._memory[begin : self._begin]
+
+    def _fill(self, size: int) -> None:
+        left = bytes(self._memory[self._begin : self._end])
+        if size > len(self._memory):
+            self._memory = memoryview(bytearray(size))
+        self._memory[: len(left)] = left
+        self._begin, self._end = 0, len(left)
+        while self._end < size and (read := self._file.readinto(self._memory[self._end :])):
+            self._end += read
 
 
 def _damaged(path: epath.Path) -> InputError:
@@ -127,39 +142,29 @@ def _read_array_record(path: epath.Path, numbers: Iterable[int]) -> Iterator[Rec
     try:
         with ArrayRecordDataSource([os.fspath(path)]) as file:
             for start in range(0, len(numbers), _ARRAY_RECORDS):
-                for content in file.__getitems__(numbers[start : start + _ARRAY_RECORDS]):
-                    yield Record(memoryview(content))
+                yield from map(Record, file.__getitems__(numbers[start : start + _ARRAY_RECORDS]))
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"data_dir: {path} is damaged ({str(error).splitlines()[0]}); prepare it again") from error
 
 
-def _write_tfrecord(path: epath.Path, records: Iterable[Record]) -> None:
-    with open(path, "wb", buffering=_WRITE_BUFFER) as file:
+def _write_tfrecord(path: os.PathLike, records: Iterable[Record]) -> None:
+    with open(path, "wb", buffering=_BUFFER) as file:
         for content, checksum, appended in records:
             length = struct.pack("<Q", len(content) + len(appended))
-            file.write(length + struct.pack("<I", _masked(crc32c(length))))
+            crc = google_crc32c.value(content) if checksum is None else checksum
+            file.write(length + struct.pack("<I", _masked(google_crc32c.value(length))))
             file.write(content)
-            file.write(appended + struct.pack("<I", _masked(crc32c(appended, checksum))))
+            file.write(appended + struct.pack("<I", _masked(google_crc32c.extend(crc, appended))))
 
 
-def _write_unchecked_tfrecord(path: epath.Path, records: Iterable[Record]) -> None:
-    tf, _ = import_tfds()
-    try:
-        with tf.io.TFRecordWriter(os.fspath(path)) as file:
-            for content, _, appended in records:
-                file.write(bytes(content) + appended)
-    except tf.errors.OpError as error:
-        raise OSError(error.message.splitlines()[0]) from error
-
-
-def _write_array_record(path: epath.Path, records: Iterable[Record]) -> None:
+def _write_array_record(path: os.PathLike, records: Iterable[Record]) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
 
     # Groups of one record, as TFDS has it: any one can be read alone.
     file = ArrayRecordWriter(os.fspath(path), "group_size:1")
     try:
         for content, _, appended in records:
-            _array_record(file.write, bytes(content) + appended)
+            _array_record(file.write, content + appended)
     finally:
         _array_record(file.close)
 
@@ -171,38 +176,6 @@ def _array_record(call: Any, *arguments: Any) -> None:
         raise OSError(str(error).splitlines()[0]) from error
 
 
-def crc32c(data: bytes, before: int = 0) -> int:
-    """The CRC-32C of a few bytes, or of those behind others.
-
-    Args:
-        data: some bytes; in Python it takes some 50 nanoseconds for each.
-        before: the CRC-32C of the bytes before them.
-    """
-    table = _table()
-    even = len(data) & ~1
-    crc = before ^ 0xFFFFFFFF
-    for (pair,) in _PAIR.iter_unpack(data[:even]):
-        crc = table[(crc ^ pair) & 0xFFFF] ^ (crc >> 16)
-    for byte in data[even:]:
-        # The table is for two bytes: before this one comes a zero that leaves no trace.
-        crc = table[((crc ^ byte) & 0xFF) << 8] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
-@functools.cache
-def _table() -> list[int]:
-    """What two bytes at a time do to the checksum."""
-    crc = np.arange(2**16, dtype=np.uint32)
-    for _ in range(16):
-        crc = (crc >> 1) ^ np.where(crc & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
-    return crc.tolist()
-
-
 def _masked(crc: int) -> int:
     """As TFRecord files store a checksum."""
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
-
-
-def _unmasked(stored: int) -> int:
-    rotated = (stored - _MASK_DELTA) & 0xFFFFFFFF
-    return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF

@@ -1,7 +1,5 @@
 """Where exported examples come from: a prepared TFDS data set, or an .npz file; images stay encoded."""
 
-import collections
-import concurrent.futures
 import functools
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +16,8 @@ from data_redundancy.exporting import records
 from data_redundancy.exporting.format import Example
 from data_redundancy.exporting.records import Record
 
-_BATCH, _AHEAD = 8, 4
-"""Records whose digest is taken at a time, and such batches that are held while others are written."""
+_CHECKED_OF = 16
+"""Of so many records one has its digest checked."""
 _MAX_CHANNELS = 4
 
 
@@ -77,14 +75,20 @@ class Stored(NamedTuple):
 class TfdsSource:
     """Examples of a prepared TFDS data set; see `Source`."""
 
-    def __init__(self, builder: Any, *, class_names: Sequence[str], digests: Mapping[str, np.ndarray] | None = None):
+    def __init__(
+        self,
+        builder: Any,
+        *,
+        class_names: Sequence[str],
+        listed: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    ):
         """Reads no examples.
 
         Args:
             builder: a `tfds.core.DatasetBuilder`.
             class_names: one per class.
-            digests: for split expressions [N] uint64, what `digest_of` gave for every record when it was selected from;
-                a record of another digest is refused.
+            listed: for split expressions, the digests [N] uint64, by `digest_of`, and lengths [N] of
+                records when they were selected from; others are refused.
 
         Raises:
             InputError: if the data set is stored in another format than `records.FILE_FORMATS`.
@@ -100,7 +104,7 @@ class TfdsSource:
         self.class_names = tuple(class_names)
         self.description, self.citation = info.description, info.citation
         self.sizes = {split: info.splits[split].num_examples for split in info.splits}
-        self._digests = digests or {}
+        self._listed = listed or {}
         self._paths = {path.name: path for split in info.splits for path in info.splits[split].filepaths}
         self._shards = functools.lru_cache(lambda expression: tfds_source.split_shards(builder, expression))
 
@@ -124,8 +128,7 @@ class TfdsSource:
     def stored(self, expression: str, indices: np.ndarray) -> Iterator[Stored]:
         """Reads some examples of a split as they are stored; see `examples`."""
         found = self._stored(expression, indices)
-        digests = self._digests.get(expression)
-        return found if digests is None else _checked(found, digests)
+        return _checked(found, *self._listed[expression]) if expression in self._listed else found
 
     def _stored(self, expression: str, indices: np.ndarray) -> Iterator[Stored]:
         shards = self._shards(expression)
@@ -144,9 +147,9 @@ class TfdsSource:
         features = self.builder.info.features
         images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
         decoders = {key: tfds.decode.SkipDecoding() for key in images}
-        has_names = tfds_source.has_file_names(features)
+        has_names, infos = tfds_source.has_file_names(features), features.get_tensor_info()
         for index, tfds_id, record in self.stored(expression, indices):
-            found = _plain(features.deserialize_example_np(bytes(record.content), decoders=decoders))
+            found = _plain(features.deserialize_example_np(record.content, decoders=decoders), infos)
             encoded, label = found.pop(self.image_key), found.pop(self.label_key)
             file_name = found.pop(tfds_source.FILE_NAME_KEY) if has_names else None
             yield Example(index, tfds_id, file_name, int(label), encoded, extension_of(encoded), found)
@@ -213,30 +216,16 @@ def local_files(source: Source) -> list[epath.Path]:
     return [] if storage.is_remote(path) else [path]
 
 
-def _checked(found: Iterable[Stored], digests: np.ndarray) -> Iterator[Stored]:
-    """Lets through what has its digest, taken while others are read and written."""
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        waiting: collections.deque = collections.deque()
-        batch: list[Stored] = []
-        for stored in found:
-            batch.append(stored)
-            if len(batch) == _BATCH:
-                waiting.append((batch, pool.submit(_digests, batch)))
-                batch = []
-            if len(waiting) > _AHEAD:
-                yield from _sound(*waiting.popleft(), digests)
-        waiting.append((batch, pool.submit(_digests, batch)))
-        for pair in waiting:
-            yield from _sound(*pair, digests)
+def _checked(found: Iterable[Stored], digests: np.ndarray, lengths: np.ndarray) -> Iterator[Stored]:
+    """Lets through what is as long as it was; of every few, and the first, the digest is taken as well.
 
-
-def _digests(batch: list[Stored]) -> list[int]:
-    return [digest_of(stored.record.content) for stored in batch]
-
-
-def _sound(batch: list[Stored], future: concurrent.futures.Future, digests: np.ndarray) -> Iterator[Stored]:
-    for stored, digest in zip(batch, future.result(), strict=True):
-        if digest != digests[stored.index]:
+    That tells files that were written again, at a fraction of the time that all digests take; a record that a disk has
+    damaged differs from its checksum.
+    """
+    for number, stored in enumerate(found):
+        content = stored.record.content
+        same = len(content) == lengths[stored.index]
+        if not same or (number % _CHECKED_OF == 0 and digest_of(content) != digests[stored.index]):
             raise InputError(
                 f"data_dir: {stored.tfds_id} has changed since its data set was listed; select again, after removing "
                 "the list in input.catalog_dir"
@@ -244,23 +233,31 @@ def _sound(batch: list[Stored], future: concurrent.futures.Future, digests: np.n
         yield stored
 
 
-def _plain(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def _plain(value: Mapping[str, Any], infos: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Features by name, `/` between the names of nested ones; text as str, images as bytes."""
     found = {}
     for name, feature in value.items():
         if isinstance(feature, Mapping):
-            found.update(_plain(feature, f"{before}{name}/"))
+            found.update(_plain(feature, infos[name], f"{before}{name}/"))
         else:
-            found[before + name] = _text(feature)
+            found[before + name] = _text(_array(feature, infos[name]))
     return found
+
+
+def _array(value: Any, info: Any) -> Any:
+    """An array for what TFDS gives as a list, of one type also where it is empty; lists of differing lengths stay."""
+    if not isinstance(value, list) or info.shape.count(None) > 1:
+        return value
+    dtype = object if info.np_dtype.kind in "OSU" else info.np_dtype
+    return np.array(value, dtype).reshape([-1 if size is None else size for size in info.shape])
 
 
 def _text(value: Any) -> Any:
     if isinstance(value, bytes) and not value.startswith((b"\x89PNG", b"\xff\xd8")):
         return value.decode(errors="replace")
-    if isinstance(value, np.ndarray) and value.dtype == object:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OS":
         return np.array([_text(item) for item in value.ravel()], object).reshape(value.shape)
-    return value
+    return [_text(item) for item in value] if isinstance(value, list) else value
 
 
 def _png(image: np.ndarray) -> bytes:

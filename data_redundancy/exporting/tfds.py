@@ -48,7 +48,7 @@ class Tfds:
         """See `Format`."""
         path = self._path(directory, shard, about)
         path.parent.mkdir(parents=True)
-        records.write(path, self._file_format, map(self._record, examples), checked=False)
+        records.write(path, self._file_format, map(self._record, examples))
 
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
         """See `Format`."""
@@ -84,7 +84,7 @@ class Tfds:
         tf, _ = import_tfds()
         found = {"image": example.encoded, "label": example.label, INDEX: example.index, TFDS_ID: example.tfds_id}
         serialized = tf.train.Example.FromString(self._features.serialize_example(found))
-        return Record(memoryview(_serialized(serialized)))
+        return Record(_serialized(serialized))
 
     def _metadata(self) -> Mapping[str, Any]:
         return {}
@@ -138,23 +138,21 @@ class TfdsOfTfds(Tfds):
             return
         stored = self._source.stored(self._contents.parts[shard.split].expression, self._contents.indices(shard))
         found = self._pruned(stored) if shard.split == self._contents.pruned else (one.record for one in stored)
-        checked = self._source.file_format == "tfrecord" and not (
-            self._renamed and shard.split == self._contents.pruned
-        )
-        records.write(path, self._file_format, found, checked=checked)
+        records.write(path, self._file_format, found)
 
     def _pruned(self, stored: Iterable[Stored]) -> Iterator[Record]:
         tf, _ = import_tfds()
         for index, tfds_id, record in stored:
+            content, checksum, _ = record
             if self._renamed:
-                record = Record(memoryview(_rename(record.content, self._renamed)))
+                content, checksum = _rename(content, self._renamed), None
             features = {
                 INDEX: tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
                 TFDS_ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tfds_id.encode()])),
             }
             # Two messages one behind the other are one that has the fields of both.
             appended = _serialized(tf.train.Example(features=tf.train.Features(feature=features)))
-            yield record._replace(appended=appended)
+            yield Record(content, checksum, appended)
 
     def _make_features(self) -> Any:
         _, tfds = import_tfds()
@@ -215,10 +213,10 @@ def _new_names(features: Any) -> dict[str, str]:
     return renamed
 
 
-def _rename(content: memoryview, names: Mapping[str, str]) -> bytes:
+def _rename(content: bytes, names: Mapping[str, str]) -> bytes:
     """Gives features of a serialised example other names."""
     tf, _ = import_tfds()
-    example = tf.train.Example.FromString(bytes(content))
+    example = tf.train.Example.FromString(content)
     features = example.features.feature
     for name in reversed(names):  # the new name of one may be the old name of the next
         if name in features:
@@ -236,7 +234,7 @@ def _copy(source: epath.Path, target: pathlib.Path) -> None:
     if not storage.is_remote(source):
         shutil.copyfile(source, target)
         return
-    with records.open_to_read(source) as read, open(target, "wb") as written:
+    with source.open("rb") as read, open(target, "wb") as written:
         shutil.copyfileobj(read, written, 2**20)
 
 

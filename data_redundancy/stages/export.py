@@ -220,8 +220,8 @@ def _open(config: ConfigDict, dataset: data.Dataset) -> Source:
         return NpzSource(config.dataset.name, dataset)
     builder = tfds_source.open_prepared(config.dataset.name, version=dataset.version, data_dir=config.dataset.data_dir)
     train = dataset.train
-    digests = {train.name: train.records.digest} if isinstance(train, StreamedSplit) else {}
-    return TfdsSource(builder, class_names=dataset.class_names, digests=digests)
+    listed = {train.name: (train.records.digest, train.records.length)} if isinstance(train, StreamedSplit) else {}
+    return TfdsSource(builder, class_names=dataset.class_names, listed=listed)
 
 
 def _describe(source: Source, dataset: data.Dataset, selection: epath.Path, chosen: Contents) -> Description:
