@@ -138,6 +138,8 @@ def main() -> int:
         size = num_bytes(scratch / "input/all")
         print(processes.hardware(processes.devices()[1], ("tensorflow-cpu", "tensorflow-datasets")))
         print(f"\n{arguments.photos} JPEGs, {size / 1e6:,.0f} MB, in TFRecord files\n\n{table(results, size)}")
+    if any("failed" in result for result in results.values()):
+        return 1
     speeds = [statistics.median(results[CP]["seconds"]) / statistics.median(r["seconds"]) for r in results.values()]
     print(f"\nat least {LEAST:g} of cp's speed: {'reached' if min(speeds) >= LEAST else 'MISSED'}")
     return 0

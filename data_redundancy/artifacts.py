@@ -165,11 +165,20 @@ def read_keep(directory: epath.Path) -> np.ndarray:
 
 
 def read_examples(directory: epath.Path) -> Any:
-    """Reads a selection's examples.parquet, a `pyarrow.Table` of one row per example, in canonical order."""
+    """Reads a selection's examples.parquet, a `pyarrow.Table` of one row per example, in canonical order.
+
+    Raises:
+        InputError: if it is damaged or not there.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with (directory / "examples.parquet").open("rb") as file:
-        return pq.read_table(file)
+    path = directory / "examples.parquet"
+    try:
+        with path.open("rb") as file:
+            return pq.read_table(file)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read ({error}); remove {directory} and select again") from None
 
 
 def selection_names(directory: epath.Path) -> list[str]:

@@ -29,6 +29,8 @@ def write(data_dir: pathlib.Path, *, num_shards: int = 3, file_format: str = "tf
             F.Sequence({"area": np.int64, "kind": F.Text()}),
             lambda i: [{"area": k, "kind": f"größe {k}"} for k in range(i % 4)],
         ),
+        "tags": (F.Sequence(F.ClassLabel(names=["a", "b"])), lambda i: [0, 1, 1][: i % 4]),
+        "words": (F.Sequence(F.Text()), lambda i: ["ä", "b", "\ufffd"][: i % 4]),
         "weights": (F.Tensor(shape=(2, 3), dtype=np.float32), lambda i: np.full((2, 3), i, np.float32)),
         "thumbnail": (F.Image(shape=(4, 4, 1)), lambda i: np.full((4, 4, 1), i, np.uint8)),
         "inner": (F.FeaturesDict({"deep": np.int64}), lambda i: {"deep": -i}),

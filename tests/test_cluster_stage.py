@@ -381,8 +381,10 @@ def test_arrays_without_classes_need_no_labels(planted, capfd, method):
 def test_arrays_with_classes_need_labels(planted, capfd):
     np.save("e.npy", planted[0])
     line = error_line(run_here(capfd, "select", "--embeddings=e.npy", "--fraction=0.05", "--out=kept"))
-    assert line.startswith("--labels: must be given with --embeddings, ")
-    assert line.endswith(", unless --config.cluster.scope=dataset")
+    assert line == (
+        "--labels: must be given, unless --config.cluster.scope=dataset: beside the embeddings there is no label or "
+        "labels (e.npy holds one array without a name)"
+    )
     assert not pathlib.Path("kept").exists()
 
 

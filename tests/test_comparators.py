@@ -105,6 +105,11 @@ def test_kcenter_takes_the_farthest(seed, size, data):
     assert kcenter.farthest_first(x, count).tolist() == chosen
 
 
+def test_kcenter_tells_apart_what_lies_far_from_the_origin():
+    x = random_rows(0, 50)
+    assert np.array_equal(kcenter.farthest_first(x + 1e8, 50), kcenter.farthest_first(x, 50))
+
+
 @few_examples
 @given(st.integers(0, 1000), st.integers(2, 8), st.data())
 def test_kcenter_is_within_twice_the_best_of_those_with_its_first(seed, size, data):

@@ -233,6 +233,17 @@ def test_mistakes(selections, capfd, monkeypatch, tmp_path, arguments, told):
     assert re.match(told, line := error_line(run_here(capfd, "diff", *arguments))), line
 
 
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])
+def test_a_damaged_selection(selections, capfd, monkeypatch, tmp_path, content):
+    shutil.copytree(selections / "r", tmp_path / "damaged")
+    monkeypatch.chdir(selections)
+    file = tmp_path / "damaged/examples.parquet"
+    file.unlink() if content is None else file.write_bytes(content)
+    line = error_line(run_here(capfd, "diff", "r", tmp_path / "damaged"))
+    assert line.startswith(f"{file}: cannot be read (")
+    assert line.endswith(f"); remove {tmp_path / 'damaged'} and select again")
+
+
 def test_the_help(capfd):
     text = run_here(capfd, "diff", "--help").out
     parts = [line for line in text.splitlines() if line and not line.startswith(" ")]

@@ -442,6 +442,7 @@ jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
 from data_redundancy import distributed
 distributed._BEAT_S = 0.0005
 distributed.start(distributed.Processes())
+print(jax.process_count())
 """
 
 
@@ -449,4 +450,5 @@ distributed.start(distributed.Processes())
 def test_the_watch_ends_before_python_does(tmp_path):
     """A thread that is inside JAX's client when Python ends aborts the process: every other time, if left."""
     for _ in range(4):
-        run_two_processes(ONE_THAT_ENDS_WHILE_THE_WATCH_TALKS, cwd=tmp_path)
+        said = run_two_processes(ONE_THAT_ENDS_WHILE_THE_WATCH_TALKS, cwd=tmp_path)  # which end with exit code 0
+        assert [out.split()[-1] for out in said] == ["2", "2"]

@@ -145,10 +145,10 @@ def test_killed_while_replacing(tmp_path, monkeypatch, function, named):
     module = os if function == "rename" else shutil
     real = getattr(module, function)
 
-    def killed(path, *rest):
+    def killed(path, *rest, **options):
         if pathlib.Path(path).name == named:
             raise KeyboardInterrupt
-        return real(path, *rest)
+        return real(path, *rest, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, function, killed)
@@ -159,6 +159,16 @@ def test_killed_while_replacing(tmp_path, monkeypatch, function, named):
     export(out, Lines(), overwrite=True)
     assert contents(out) == WHOLE
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_empty_directory_made_meanwhile_does_not_cost_the_old_one(tmp_path):
+    """Killed in the middle of a replacement; before the next run somebody makes the directory."""
+    (tmp_path / ".out.replaced").mkdir()
+    (tmp_path / ".out.replaced/precious").write_text("old")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(RuntimeError, match="broken"):
+        export(tmp_path / "out", Lines(breaks_at=0), overwrite=True)
+    assert contents(tmp_path / "out") == {"precious": b"old"}
 
 
 def test_an_empty_directory_is_taken(tmp_path):
@@ -483,7 +493,7 @@ from data_redundancy.exporting import driver, records
 write = driver._write
 def told(writer, work, shard, *rest):
     write(writer, work, shard, *rest)
-    print(driver._name(shard))
+    sys.stdout.write(driver._name(shard) + '\\n')  # in one piece: threads write at the same time
 driver._write = told
 sys.exit(main.main())
 """

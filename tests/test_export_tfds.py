@@ -359,9 +359,12 @@ def test_examples_for_other_formats(rich, file_format):
             "bbox": pytest.approx([0.1, 0.2, 0.3, 0.5 + index / 1000]),
             "objects/area": list(range(index % 4)),
             "objects/kind": [f"größe {k}" for k in range(index % 4)],
+            "tags": [0, 1, 1][: index % 4],
+            "words": ["ä", "b", "\ufffd"][: index % 4],
             "weights": [[index] * 3] * 2,
             "inner/deep": -index,
         }
+        assert {name: features[name].dtype for name in ("tags", "words")} == {"tags": np.int64, "words": object}
     part = list(source.examples("extra+train[30:50]", np.array([2, 7, 26])))
     assert [e.file_name for e in part] == [f"../../{i}<script>.JPEG" for i in (82, 30, 49)]
 

@@ -355,6 +355,16 @@ def test_a_label_without_a_class_name(capfd, digits):
     assert line == "--embeddings=e.parquet: row 1 has label 1, but there are names for 1 classes"
 
 
+@pytest.mark.parametrize("method", ["el2n", "ccs"])
+def test_methods_that_go_by_scores_are_refused(capfd, digits, method):
+    """Before anything is read: no stage could make these scores."""
+    line = refused(capfd, "--embeddings=none.npy", f"--config.select.method={method}")
+    assert line == (
+        f"--config.select.method={method}: goes by scores, which come from training, not by embeddings; allowed with "
+        "--embeddings: agglomerative, random, kcenter, herding, prototypes, semdedup, facility_location"
+    )
+
+
 def test_without_the_package_of_hugging_face(capfd, digits, monkeypatch):
     write_hugging_face(*digits)
     monkeypatch.setitem(sys.modules, "datasets", None)

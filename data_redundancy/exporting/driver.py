@@ -192,11 +192,10 @@ def _write_each(shards: list[Shard], write: Callable[[Shard], None]) -> None:
     def attempt(shard: Shard) -> None:
         if ended.is_set():
             return
-        try:
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(ended.set)
             write(shard)
-        except BaseException:
-            ended.set()
-            raise
+            on_error.pop_all()
 
     pool = concurrent.futures.ThreadPoolExecutor(THREADS)
     try:
@@ -212,22 +211,19 @@ def _write_each(shards: list[Shard], write: Callable[[Shard], None]) -> None:
 
 def _write(writer: Format, work: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description) -> None:
     """Writes a shard apart, then puts its files where they belong."""
-    part = work / "parts" / _name(shard)
+    part, sizes = work / "parts" / _name(shard), {}
     part.mkdir()
     try:
         writer.write_shard(part, shard, examples, about)
         _sync(*(path for path in part.rglob("*") if path.is_file()))
-    except BaseException:
+        for directory, _, files in os.walk(part):
+            target = work / "data" / os.path.relpath(directory, part)
+            target.mkdir(parents=True, exist_ok=True)
+            for name in files:
+                os.replace(os.path.join(directory, name), target / name)
+                sizes[os.path.relpath(target / name, work / "data")] = (target / name).stat().st_size
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
-    sizes = {}
-    for directory, _, files in os.walk(part):
-        target = work / "data" / os.path.relpath(directory, part)
-        target.mkdir(parents=True, exist_ok=True)
-        for name in files:
-            os.replace(os.path.join(directory, name), target / name)
-            sizes[os.path.relpath(target / name, work / "data")] = (target / name).stat().st_size
-    shutil.rmtree(part)
     (work / "done" / _name(shard)).write_text(json.dumps(sizes))
 
 
@@ -266,10 +262,10 @@ def _recover(out: pathlib.Path) -> None:
     old = _old(out)
     if not old.exists():
         return
-    if out.exists():
+    if out.is_dir() and any(out.iterdir()):
         _remove(old)
     else:
-        os.rename(old, out)
+        os.rename(old, out)  # an empty directory, which somebody has made meanwhile, is replaced
 
 
 def _old(out: pathlib.Path) -> pathlib.Path:

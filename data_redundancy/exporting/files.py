@@ -19,9 +19,8 @@ def renamed(path: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

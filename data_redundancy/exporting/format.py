@@ -17,7 +17,8 @@ class Example:
         label: its class.
         encoded: the bytes of the image file, as the source has them (an array is encoded as PNG).
         extension: of such a file: `jpg` or `png`.
-        features: whatever else the source says of it: by name, text as str, numbers and arrays as NumPy has them.
+        features: whatever else the source says of it, by name: text as str, numbers and arrays as NumPy has them, lists
+            of differing lengths as lists; further images as bytes, undecoded, those within other features as pixels.
     """
 
     index: int

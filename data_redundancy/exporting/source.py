@@ -25,16 +25,12 @@ class Source(Protocol):
     """A data set to export from.
 
     Attributes:
-        name: of the data set.
-        version: of it; empty where it has none.
         class_names: one per class.
-        description: of it; may be empty.
+        description: of the data set; may be empty.
         citation: of it; may be empty.
         sizes: the number of examples of every whole split.
     """
 
-    name: str
-    version: str
     class_names: tuple[str, ...]
     description: str
     citation: str
@@ -100,7 +96,6 @@ class TfdsSource:
             raise InputError(f"name: {info.full_name} is stored as {self.file_format}; allowed to export: {allowed}")
         self.builder = builder
         self.image_key, self.label_key = tfds_source.find_image_and_label(info)
-        self.name, self.version = info.name + (f"/{info.config_name}" if info.config_name else ""), str(info.version)
         self.class_names = tuple(class_names)
         self.description, self.citation = info.description, info.citation
         self.sizes = {split: info.splits[split].num_examples for split in info.splits}
@@ -168,8 +163,7 @@ class NpzSource:
         Raises:
             InputError: if a PNG cannot have as many channels as its images.
         """
-        self.path = path
-        self.name, self.version, self.class_names = dataset.name.removesuffix(".npz"), "", dataset.class_names
+        self.path, self.class_names = path, dataset.class_names
         self.description, self.citation = f"Images of the file {dataset.name}.", ""
         self.image_shape = dataset.train.images.shape[1:]
         if self.image_shape[-1] > _MAX_CHANNELS:
@@ -240,24 +234,26 @@ def _plain(value: Mapping[str, Any], infos: Mapping[str, Any], before: str = "")
         if isinstance(feature, Mapping):
             found.update(_plain(feature, infos[name], f"{before}{name}/"))
         else:
-            found[before + name] = _text(_array(feature, infos[name]))
+            found[before + name] = _plain_one(feature, infos[name])
     return found
 
 
-def _array(value: Any, info: Any) -> Any:
+def _plain_one(value: Any, info: Any) -> Any:
     """An array for what TFDS gives as a list, of one type also where it is empty; lists of differing lengths stay."""
-    if not isinstance(value, list) or info.shape.count(None) > 1:
-        return value
-    dtype = object if info.np_dtype.kind in "OSU" else info.np_dtype
-    return np.array(value, dtype).reshape([-1 if size is None else size for size in info.shape])
+    dtype = np.dtype(info.np_dtype)
+    is_text = dtype.kind in "OSU"
+    if isinstance(value, list) and info.shape.count(None) <= 1:
+        shape = [-1 if size is None else size for size in info.shape]
+        value = np.array(value, object if is_text else dtype).reshape(shape)
+    return _text(value) if is_text else value
 
 
 def _text(value: Any) -> Any:
-    if isinstance(value, bytes) and not value.startswith((b"\x89PNG", b"\xff\xd8")):
-        return value.decode(errors="replace")
-    if isinstance(value, np.ndarray) and value.dtype.kind in "OS":
+    if isinstance(value, np.ndarray):
         return np.array([_text(item) for item in value.ravel()], object).reshape(value.shape)
-    return [_text(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _png(image: np.ndarray) -> bytes:

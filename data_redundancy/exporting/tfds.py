@@ -206,7 +206,7 @@ def _new_names(features: Any) -> dict[str, str]:
         name = added
         while name in features:
             found = features[name]
-            if not isinstance(found, tfds.features.Tensor) or found.shape or found.np_dtype.kind not in kinds:
+            if not isinstance(found, tfds.features.Tensor) or found.shape or np.dtype(found.np_dtype).kind not in kinds:
                 raise InputError(f"name: its feature {name} is {found}; allowed: {allowed}, or another name")
             renamed[name] = f"source_{name}"
             name = renamed[name]

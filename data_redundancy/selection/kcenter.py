@@ -35,9 +35,10 @@ def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
 def farthest_first(x: np.ndarray, count: int) -> np.ndarray:
     """The rows of x [n, D] chosen, in the order of their choice, [count] int64."""
     x = x.astype(np.float64)
+    x -= x.mean(axis=0)  # squares of what all rows have in common would only take digits away
     squares = np.einsum("nd,nd->n", x, x)
     chosen = np.empty(count, np.int64)
-    chosen[0] = _first_of_lowest(((x - x.mean(axis=0)) ** 2).sum(axis=1))
+    chosen[0] = _first_of_lowest(squares)
     nearest = np.full(len(x), np.inf)  # squared distance of every row to the nearest one chosen
     for i in range(count):
         if i:

@@ -14,8 +14,8 @@ Takes:
   methods: select.representative (agglomerative: centroid, medoid, nested), select.centre .end (prototypes: kmeans,
   class; hard, easy), select.score .hardest_pruned (ccs);
   or --embeddings=PATH[:NAME] [N, D] floats, --labels=PATH[:NAME] [N] integers or strings, --fraction, --out=DIR (local,
-  or gs://BUCKET/DIR), with cluster.linkage, .scope, .memory_limit_gb, select.method, .allocation, .representative and
-  .seed from --config (the default one if none is given).
+  or gs://BUCKET/DIR), with cluster.linkage, .scope, .memory_limit_gb, and all fields of select but .fraction from
+  --config (the default one if none is given); not for methods that go by scores.
   PATH is local: an .npy or .npz file; a Parquet file, or a folder of them in the order of their names; a Zarr array or
   group, such as WORKDIR/embeddings; a folder that Hugging Face's save_to_disk wrote. NAME is an array or column, by
   default embedding or embeddings, and label or labels. Without --labels they come from the file of the embeddings; they
@@ -46,7 +46,7 @@ from data_redundancy import artifacts, metrics, storage
 from data_redundancy.clustering.dendrograms import Dendrograms, check_labels
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.errors import InputError
-from data_redundancy.selection import Pool, allocation, select
+from data_redundancy.selection import METHODS, Pool, allocation, select
 from data_redundancy.selection.veto import Veto
 from data_redundancy.selection.veto_file import parse
 from data_redundancy.stages import arrays, common, fingerprints, keeplists, trees
@@ -81,8 +81,10 @@ def run_on_arrays(
     """Selects from embeddings made elsewhere; `labels` may be None where they are beside the embeddings.
 
     Raises:
-        InputError: for files that cannot be read or do not hold what is needed, or an `out` that is there already.
+        InputError: for files that cannot be read or do not hold what is needed, an `out` that is there already, or a
+            method that goes by scores.
     """
+    _check_needs_no_scores(config.select.method)
     directory = storage.locate(out, "--out")
     _check_writable(directory, out)
     examples = arrays.load(embeddings, labels, needs_labels=config.cluster.scope == "class")
@@ -122,6 +124,15 @@ def run_on_arrays(
     )
     num_examples = f"{selection.num_examples:,}"
     log.info("select: kept %s of %s (%s)", f"{len(selection.keep):,}", num_examples, os.path.join(out, "keep.npy"))
+
+
+def _check_needs_no_scores(method: str) -> None:
+    if "scores" in METHODS[method].needs:
+        allowed = ", ".join(name for name, other in METHODS.items() if "scores" not in other.needs)
+        raise InputError(
+            f"--config.select.method={method}: goes by scores, which come from training, not by embeddings; allowed "
+            f"with --embeddings: {allowed}"
+        )
 
 
 def _veto_of_split(config: ConfigDict, path: str) -> Veto:
