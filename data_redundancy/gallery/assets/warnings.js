@@ -65,7 +65,7 @@ const warningsPanel = (() => {
         "Training images that nearly equal each other and have different labels.",
         ...growing(errors.map((error) => () => pair(error.a, error.b, error)))),
       part("leaks", "Test images in the training set", leaks.length,
-        "A near-duplicate of each of these test images is trained on, which flatters the test accuracy.",
+        "Each of these test images has a training image this near to it. Where the two are copies, they flatter the test accuracy.",
         ...growing(leaks.map((leak) => () => pair(leak.test, leak.train, leak)))),
       part("losing-classes", "Classes that lose most", classes.length,
         `Change of the class's test accuracy against the full set; ${shortPercent(content.confidence)} intervals.`,
