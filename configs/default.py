@@ -109,6 +109,7 @@ def get_config() -> ConfigDict:
 
     config.evidence = ConfigDict()
     config.evidence.confidence = 0.95  # of the intervals
+    config.evidence.margin = 0.005  # loss of accuracy still accepted when the report says what can go; half a point
 
     config.report = ConfigDict()
     # cosine distance up to which images are near-duplicates; None: that of the nearest tenth of what goes

@@ -15,7 +15,14 @@ def result(method="agglomerative", fraction=0.1, seed=0, *, accuracy=0.9, classe
     }  # fmt: skip
 
 
-ASKED = {"name": "agglomerative-0.1", "num_kept": 90, "num_train": 100, "confidence": 0.95, "equal": "epochs"}
+ASKED = {
+    "name": "agglomerative-0.1",
+    "num_kept": 90,
+    "num_train": 100,
+    "confidence": 0.95,
+    "margin": 0.005,
+    "equal": "epochs",
+}
 OF = {"method": "agglomerative", "fraction": 0.1}
 
 
@@ -33,6 +40,14 @@ def test_the_answer_of_trials_of_equal_epochs():
         "Trained for as many epochs, a run on what is kept saves 10% of the steps (90 instead of 100).",
         "Measured per trial: 4.5 s of training on what is kept, 5 s on all images.",
     ]
+
+
+def test_the_answer_goes_by_the_margin():
+    results = [result("full", 0.0, seed, accuracy=0.9 + 0.001 * seed, steps=100) for seed in range(4)]
+    results += [result(seed=seed, accuracy=0.89 + 0.0011 * seed) for seed in range(4)]
+    starts = [answers.answer(results, **{**ASKED, "margin": m}, **OF)["headline"] for m in (0.005, 0.02)]
+    assert starts[0].startswith("No: 10% cannot go: accuracy falls by more than 0.5 points")
+    assert starts[1].startswith("10% can go: accuracy stays within 2 points")
 
 
 def test_the_answer_of_a_single_seed_claims_nothing():

@@ -10,6 +10,7 @@ import pytest
 from command import TINY, run_here, write_digits
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = [pytest.mark.slow, browser.needs_browser]
 
@@ -26,7 +27,7 @@ def tile(driver, content, index):
     row = list(zip(content["images"]["split"], content["images"]["index"], strict=True)).index((0, index))
     field = find(driver, "#search")
     field.clear()
-    field.send_keys(str(index))
+    field.send_keys(str(index), Keys.ENTER)
     selector = f"#cards .tile[data-row='{row}']"
     browser.wait_until(driver, lambda: driver.find_elements(By.CSS_SELECTOR, selector))
     return find(driver, selector)

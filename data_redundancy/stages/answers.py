@@ -33,6 +33,7 @@ def answer(
     num_train: int,
     equal: str,
     confidence: float,
+    margin: float,
 ) -> dict[str, Any]:
     """The answer first: what pruning costs, and what it saves.
 
@@ -45,6 +46,7 @@ def answer(
         num_train: of how many.
         equal: what trials share, steps or epochs.
         confidence: level of intervals.
+        margin: the loss of accuracy that is still accepted, a fraction.
 
     Returns:
         "headline" and "lines".
@@ -54,7 +56,7 @@ def answer(
     if not results:
         headline = f"No trial was run: what pruning {_percent(fraction)} costs is not known yet"
         return {"headline": headline, "lines": [images, "The stage 'sweep' trains on what is kept, and measures it."]}
-    verdicts = evidence.verdicts([trial(result) for result in results], confidence=confidence)
+    verdicts = evidence.verdicts([trial(result) for result in results], margin, confidence)
     own = next((v for v in verdicts if (v.method, v.prune_fraction) == (method, fraction)), None)
     others = [f"{v.method}: {evidence.verdict_words(v)}." for v in verdicts if v is not own]
     if own is None:

@@ -109,6 +109,7 @@ RULES: dict[str, _Rule] = {
     "sweep.equal": _one_of(("steps", "epochs")),
     "sweep.trials_per_device": _optional(_at_least(0)),
     "evidence.confidence": _OPEN_FRACTION,
+    "evidence.margin": (lambda value: _is_number(value) and 0 < value < 0.5, "greater than 0 and less than 0.5"),
     "report.near_duplicate": _optional(_at_least(0)),
     "report.max_warnings": _at_least(0),
     "report.max_groups": _at_least(0),

@@ -8,8 +8,8 @@ Writes:
   disk; thumbnails/ beside it where they would make it too large. With finished trials, the table on the terminal, and
   results.csv (raw numbers), results.md (the table) and accuracy.png.
 Takes:
-  sweep.fractions .methods .seeds (which trials), evidence.confidence (of the intervals), select.method .fraction .seed
-  (which selection);
+  sweep.fractions .methods .seeds (which trials), evidence.confidence (of the intervals), evidence.margin (the loss of
+  accuracy that is still accepted when it says what can go), select.method .fraction .seed (which selection);
   report.near_duplicate: the cosine distance up to which images of different labels are likely label errors, and
   test images likely in the training split as well; None: that of the nearest tenth of pruned images to what stands
   for them, so that it follows the selection;
@@ -114,6 +114,7 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
             num_train=len(selected.kept),
             equal=config.sweep.equal,
             confidence=confidence,
+            margin=config.evidence.margin,
         ),
         evidence={
             "accuracy": answers.accuracy(_rows(config, results)) if results else [],

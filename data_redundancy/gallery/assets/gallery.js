@@ -168,6 +168,11 @@ const gallery = (() => {
       clearTimeout(waiting);
       waiting = setTimeout(update, 120);
     });
+    byId("search").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      clearTimeout(waiting);
+      update();
+    });
     for (const button of stepButtons()) button.addEventListener("click", () => turn(Number(button.dataset.step)));
     byId("page-number").addEventListener("change", (event) => show((Number(event.target.value) || 1) - 1));
     for (const id of ["class-filter", "sort", "marked-filter"]) byId(id).addEventListener("change", update);

@@ -85,20 +85,30 @@ function onKey(event) {
   KEYS[key]();
 }
 
+/** In both: the head can wait for the one only, and only the other one is there after every reload (see store.js). */
+function keepTheme(theme) {
+  try {
+    localStorage.setItem("data_redundancy theme", theme);
+  } catch { /* storage may be forbidden */ }
+  store.write("theme", theme).catch(() => { /* then it lasts as long as the page */ });
+}
+
 function listenToTheme() {
   const button = byId("theme"), root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
   const show = () => button.setAttribute("aria-pressed", isDark());
-  button.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    try {
-      localStorage.setItem("data_redundancy theme", root.dataset.theme);
-    } catch { /* then it lasts as long as the page */ }
+  const change = (theme) => {
+    root.dataset.theme = theme;
     show();
     if (content.map) embeddingMap.redraw();
+  };
+  button.addEventListener("click", () => {
+    change(isDark() ? "light" : "dark");
+    keepTheme(root.dataset.theme);
   });
   system.addEventListener("change", show);
   show();
+  store.read("theme").then((theme) => theme && !root.dataset.theme && change(theme), () => { /* none is stored */ });
 }
 
 showAnswer();
