@@ -31,7 +31,7 @@ def parse(argv: list[str], own_flags: dict[str, str]) -> tuple[ConfigDict | None
     Raises:
         InputError: for an unknown flag, config or field, or a value of the wrong type.
     """
-    argv, to_none = _config_first(argv), []
+    argv, to_none, fields = _config_first(argv), [], []
     values = flags.FlagValues()
     for name, text in own_flags.items():
         flags.DEFINE_string(name, None, text, flag_values=values)
@@ -40,6 +40,7 @@ def parse(argv: list[str], own_flags: dict[str, str]) -> tuple[ConfigDict | None
         loaded = _load(argv[0])
         _check_complete(loaded, argv[0])
         _check_fields(loaded, argv[1:])
+        fields = _fields(loaded)
         to_none = [arg for arg in argv if (match := _OVERRIDE.fullmatch(arg)) and _sets_none(loaded, match)]
         argv = [arg for arg in argv if arg not in to_none]
     elif any(_OVERRIDE.fullmatch(arg) for arg in argv):
@@ -50,7 +51,7 @@ def parse(argv: list[str], own_flags: dict[str, str]) -> tuple[ConfigDict | None
     except flags.IllegalFlagValueError as error:
         raise InputError(_type_error(str(error), argv)) from None
     except flags.UnrecognizedFlagError as error:
-        raise InputError(_unknown_flag(error.flagname, [*own_flags, "config", *_fields(values.config or {})])) from None
+        raise InputError(_unknown_flag(error.flagname, [*own_flags, "config", *fields])) from None
     except flags.Error as error:
         raise InputError(str(error)) from None
     config = values.config

@@ -1,4 +1,5 @@
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -46,6 +47,7 @@ def test_digits_end_to_end():
     dendrograms = dr.cluster_classes(pixels, labels)
     selection = dr.select(dendrograms, prune_fraction=0.1)
     assert isinstance(dendrograms, dr.Dendrograms)
+    assert re.fullmatch(r"Dendrograms\([\d,]+ examples, [\d,]+ classes, complete linkage\)", repr(dendrograms))
     assert isinstance(dendrograms.trees[0], dr.Dendrogram)
     assert isinstance(selection, dr.Selection)
     assert len(selection.keep) == 1797 - 180

@@ -314,6 +314,7 @@ def test_lists_are_one_file(npz, command, tmp_path):
         (("--out=x", "--overwrite=maybe"), "--overwrite=maybe: must be one of true, false"),
         (("--out=gs://bucket/x",), "--out=gs://bucket/x: must be a local path"),
         (("--out=x", "--selection=random-0.9"), f"no selection there; allowed: a directory of one, or of {SELECTION}"),
+        (("--out=x", f"--selection=w/selections/{SELECTION}/keep.npy"), "keep.npy: no selection there"),
         (("--out=x", "--selection=../w"), "--selection=../w: no selection there"),
         (("--out=w",), "w: is, or holds, "),
         (("--out=.", "--overwrite"), ": is, or holds, "),

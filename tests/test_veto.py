@@ -139,6 +139,11 @@ def test_indices_ids_and_file_names_are_the_same_images():
     assert found.digest == veto([1, 3], [0, 2]).digest != veto([0, 2], [1, 3]).digest
 
 
+def test_a_list_that_is_left_out_is_empty():
+    only_keep = {name: value for name, value in document([3]).items() if name != "drop"}
+    assert read(only_keep).digest == veto([3], []).digest
+
+
 @pytest.mark.parametrize(
     ("spoilt", "told"),
     [
@@ -149,6 +154,7 @@ def test_indices_ids_and_file_names_are_the_same_images():
             document() | {"drop": 3},
             "veto: 'drop' must be a list of indices, .* not 3$",
         ),
+        (document() | {"dorp": [1]}, "veto: no such field as 'dorp'; its fields are format, version, .*keep, drop$"),
         (document([True]), "veto: 'keep' holds True; allowed: whole numbers and strings$"),
         (document([1.0]), "veto: 'keep' holds 1.0; allowed: "),
         (document([], [None]), "veto: 'drop' holds None; allowed: "),

@@ -64,6 +64,11 @@ class Dendrograms:
                 shape = tree.linkage.shape
                 raise InputError(f"trees: class {label} of {len(members)} examples has a linkage of shape {shape}")
 
+    def __repr__(self) -> str:
+        """In short: trees of many classes would fill a notebook."""
+        examples, classes = f"{len(self.labels):,} examples", f"{len(self.trees):,} classes"
+        return f"Dendrograms({examples}, {classes}, {self.method} linkage)"
+
     def linkage(self, label: int) -> np.ndarray:
         """A class's merges, [m, 4] float64 over positions in its ascending members, as SciPy defines it."""
         return self.trees[label].linkage

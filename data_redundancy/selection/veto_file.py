@@ -9,6 +9,7 @@ from data_redundancy.errors import InputError
 from data_redundancy.selection.veto import Veto
 
 FORMAT, VERSION = "data_redundancy veto", 1
+_KEYS = ("format", "version", "dataset", "selection", "keep", "drop")
 _SHOWN = 10  # of many, in an error
 
 
@@ -24,7 +25,8 @@ def parse(
 
     Args:
       document: `format` and `version` as above; `keep` and `drop`, lists of indices, or strings that are a tfds_id or a
-        file name; and optionally `dataset`, the digest of the training split it was made for.
+        file name, of which one may be left out; and optionally `dataset`, the digest of the training split it was made
+        for.
       num_examples: of the data set.
       dataset: the digest of its training split, or of the embeddings where there is nothing else.
       tfds_ids: [N], or None where there are none.
@@ -37,11 +39,11 @@ def parse(
       InputError: beginning with `veto:`, for another format, another data set, entries that name no image or several,
         or an image that is to stay and to go.
     """
-    _check_form(document, dataset)
+    lists = _checked(document, dataset)
     names = {"tfds_id": tfds_ids, "file_name": file_names}
-    texts = {entry for name in ("keep", "drop") for entry in document[name] if isinstance(entry, str)}
+    texts = {entry for entries in lists.values() for entry in entries if isinstance(entry, str)}
     found = _find(texts, names)
-    entries = [*document["keep"], *document["drop"]]
+    entries = [*lists["keep"], *lists["drop"]]
     unknown = [e for e in entries if not (len(found[e]) if isinstance(e, str) else 0 <= e < num_examples)]
     if unknown:
         those = " or ".join(name for name, values in names.items() if values is not None)
@@ -50,7 +52,7 @@ def parse(
     if several := [text for text in texts if len(found[text]) > 1]:
         raise InputError(f"veto: {_count(sorted(several), 'name', 'names')} of several images; give their indices")
     keep, drop = (
-        np.unique([next(iter(found[e])) if isinstance(e, str) else e for e in document[name]]).astype(np.int64)
+        np.unique([next(iter(found[e])) if isinstance(e, str) else e for e in lists[name]]).astype(np.int64)
         for name in ("keep", "drop")
     )
     if len(both := np.intersect1d(keep, drop)):
@@ -58,13 +60,16 @@ def parse(
     return Veto(keep, drop)
 
 
-def _check_form(document: Any, dataset: str) -> None:
+def _checked(document: Any, dataset: str) -> dict[str, list[int | str]]:
+    """The lists `keep` and `drop` of a document that is as it must be."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f'veto: must be a JSON object with "format": "{FORMAT}", as the gallery saves it')
     if document.get("version") != VERSION:
         raise InputError(f"veto: is of version {document.get('version')!r}; this program knows version {VERSION}")
-    for name in ("keep", "drop"):
-        entries = document.get(name)
+    if unknown := sorted(document.keys() - _KEYS):
+        raise InputError(f"veto: no such field as {unknown[0]!r}; its fields are {', '.join(_KEYS)}")
+    lists = {name: document.get(name, []) for name in ("keep", "drop")}
+    for name, entries in lists.items():
         if not isinstance(entries, list):
             raise InputError(f"veto: {name!r} must be a list of indices, tfds_ids or file names, not {entries!r:.40}")
         for entry in entries:
@@ -73,6 +78,7 @@ def _check_form(document: Any, dataset: str) -> None:
     made_for = document.get("dataset")
     if made_for is not None and made_for != dataset:
         raise InputError(f"veto: was made for the data set with the digest {made_for!r}, but this one has {dataset!r}")
+    return lists
 
 
 def _find(texts: set[str], names: dict[str, Sequence[str] | None]) -> dict[str, set[int]]:
