@@ -175,8 +175,9 @@ def read_examples(directory: epath.Path) -> Any:
 
     path = directory / "examples.parquet"
     try:
-        with path.open("rb") as file:
-            return pq.read_table(file)
+        with path.open("rb") as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+            # Without threads: one of Arrow's that still held what it read as Python ends would abort the process.
+            return parquet.read(use_threads=False)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: cannot be read ({error}); remove {directory} and select again") from None
 
