@@ -7,7 +7,7 @@ DEMO ?= runs/demo
 # The tests of a file share what they compile.
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: install demo test test-all bench-clustering bench-training lint format clean
+.PHONY: install demo test test-all bench-clustering bench-selection bench-training lint format clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +30,10 @@ test-all: install
 bench-clustering: install
 	PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.clustering $(ARGS)
+
+# For example make bench-selection ARGS='kcenter herding --workdir=runs/cifar10'
+bench-selection: install
+	$(BIN)/python -m benchmarks.selection $(ARGS)
 
 # For example make bench-training ARGS='--only=input,keep10'; on a GPU, what is meant for one (see .[bench-gpu])
 bench-training: install

@@ -1,6 +1,7 @@
 """The methods to compare with, each against a slow reading of its published rule on small inputs."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from data_redundancy.selection import (
     kcenter,
     prototypes,
     scored,
+    select,
     semdedup,
 )
 from data_redundancy.selection.kmeans import cluster_unit_vectors
@@ -89,6 +91,25 @@ def test_without_scores(name):
         METHODS[name](Pool(np.zeros(3, int)), {0: 1})
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_one_of_each_class_is_left_and_classes_of_one_stay(name):
+    """Of classes of 1, 2, 7 and 30 examples all go but one, in an order that mixes them."""
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [1, 2, 7, 30]))
+    x = random_rows(1, 40, 5).astype(np.float32)
+    scores = {score: np.random.default_rng(2).random(40) for score in scored.SCORES}
+    found = METHODS[name](Pool(labels, x, scores=scores), {0: 0, 1: 1, 2: 6, 3: 29})
+    assert sorted(labels[found.keep]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 1 - 1 / 41])
+def test_the_whole_data_set_as_one_class(name, fraction):
+    scores = {score: np.random.default_rng(2).random(41) for score in scored.SCORES}
+    pool = Pool(np.zeros(41, int), random_rows(1, 41, 5), scores=scores)
+    found = select(pool, method=name, prune_fraction=fraction)
+    assert len(found.redundant) == round(fraction * 41)
+
+
 # Greedy k-center
 
 
@@ -103,6 +124,39 @@ def test_kcenter_takes_the_farthest(seed, size, data):
         left = [i for i in range(size) if i not in chosen]
         chosen.append(max(left, key=lambda i: distance[i, chosen].min()))
     assert kcenter.farthest_first(x, count).tolist() == chosen
+
+
+@few_examples
+@given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 9), st.integers(1, 12))
+def test_kcenter_takes_the_lowest_of_the_farthest(seed, size, distinct, candidates):
+    """Points of a small grid, so that many distances are equal, and few candidates at a time."""
+    x = (
+        np.random.default_rng(seed)
+        .integers(0, 3, (distinct, 2))[np.random.default_rng(seed + 1).integers(0, distinct, size)]
+        .astype(float)
+    )
+    squared = (((x[:, None] - x[None]) ** 2).sum(axis=2)).round().astype(int)
+    # n^2 times the squared distance to the mean, a whole number.
+    to_mean = ((size * x - x.sum(axis=0)) ** 2).sum(axis=1).round().astype(int)
+    chosen = [int(to_mean.argmin())]
+    while len(chosen) < size:
+        left = [i for i in range(size) if i not in chosen]
+        chosen.append(min(left, key=lambda i: (-squared[i, chosen].min(), i)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kcenter, "_CANDIDATES", candidates)
+        patch.setattr(kcenter, "_ROWS", 7)
+        assert kcenter.farthest_first(x * 100.0, size).tolist() == chosen
+
+
+@pytest.mark.parametrize("candidates", [1, 16, 256, 10_000])
+def test_kcenter_by_few_candidates_is_the_same(monkeypatch, candidates):
+    x = load_digits().data[:600]
+    chosen, nearest = [int(((x - x.mean(axis=0)) ** 2).sum(axis=1).argmin())], np.full(600, np.inf)
+    while len(chosen) < 600:
+        nearest = np.minimum(nearest, ((x - x[chosen[-1]]) ** 2).sum(axis=1))
+        chosen.append(int(nearest.argmax()))
+    monkeypatch.setattr(kcenter, "_CANDIDATES", candidates)
+    assert kcenter.farthest_first(x, 600).tolist() == chosen
 
 
 def test_kcenter_tells_apart_what_lies_far_from_the_origin():
@@ -124,6 +178,18 @@ def test_kcenter_is_within_twice_the_best_of_those_with_its_first(seed, size, da
 
 
 # Herding
+
+
+@pytest.mark.parametrize("choose", [kcenter.farthest_first, herding.herd, facility_location.lazy_greedy])
+def test_of_copies_the_lowest_index_comes_first(choose):
+    """Each row three times, far apart in memory: the last digits of products may differ there, the order may not."""
+    distinct = np.random.default_rng(3).normal(size=(101, 13)).astype(np.float32) + 0.2
+    place = np.random.default_rng(4).permutation(np.repeat(np.arange(101), 3))
+    order = choose(distinct[place], 303).tolist()
+    assert sorted(order) == list(range(303))
+    for value in range(101):
+        positions = [order.index(row) for row in np.flatnonzero(place == value)]
+        assert positions == sorted(positions)
 
 
 @few_examples
@@ -172,6 +238,31 @@ def test_prototypes_options_are_checked(option, value):
         prototypes.select(digits(), {}, **{option: value})
 
 
+@pytest.mark.parametrize("centre", prototypes.CENTRES)
+def test_prototypes_of_the_whole_data_set_know_its_classes(centre):
+    """The whole as one class to select from: still ten prototypes, and ranked across classes."""
+    pool = digits()
+    unit = unit_vectors(pool.embeddings)
+    group = pool.labels if centre == "class" else cluster_unit_vectors(unit, 10, 0)
+    distance = prototypes.distance_to_mean(unit, group)
+    whole = Pool(np.zeros(200, int), pool.embeddings, classes=pool.labels)
+    assert set(prototypes.select(whole, {0: 150}, centre=centre).keep) == set(np.argsort(distance)[150:])
+
+
+def test_without_classes_a_prototype_stands_for_so_many():
+    assert prototypes.num_prototypes(np.zeros(2001, int)) == 3
+    assert prototypes.num_prototypes(np.array([4, 4, 9])) == 2
+    with pytest.raises(InputError, match=r"^classes: 2 for 3 labels$"):
+        Pool(np.zeros(3, int), classes=np.zeros(2, int))
+
+
+def test_of_equal_distances_the_lowest_index_stays():
+    x = np.repeat([[1.0, 0.3], [0.3, 1.0]], 4, axis=0)[[0, 4, 1, 5, 2, 6, 3, 7]]
+    for end in prototypes.ENDS:
+        kept = prototypes.select(Pool(np.zeros(8, int), x), {0: 5}, centre="class", end=end).keep
+        assert kept.tolist() == [0, 1, 2]
+
+
 def test_the_mean_of_opposite_vectors_is_no_prototype():
     assert prototypes.distance_to_mean(np.array([[1.0, 0], [-1, 0]]), np.zeros(2, int)).tolist() == [1, 1]
 
@@ -211,6 +302,20 @@ def test_semdedup_removes_copies_first():
     assert len(gone & {11, 17}) == 1
 
 
+@few_examples
+@given(st.integers(0, 1000), st.integers(2, 14), st.integers(1, 3), st.data())
+def test_semdedup_removes_what_a_threshold_would(seed, size, distinct, data):
+    """As published with the epsilon at which so many go: all above it, and of those at it the highest indices."""
+    x = random_rows(seed, distinct, 4)[np.random.default_rng(seed).integers(0, distinct, size)]
+    count = data.draw(st.integers(1, size - 1))
+    unit = unit_vectors(x)
+    order = sorted(range(size), key=lambda i: (round(unit[i] @ unit.mean(axis=0), 9), i))
+    nearest = {row: max((round(unit[row] @ unit[o], 9) for o in order[:p]), default=-1) for p, row in enumerate(order)}
+    gone = sorted(range(size), key=lambda i: (-nearest[i], -i))[:count]
+    found = semdedup.select(Pool(np.zeros(size, int), x), {0: count})
+    assert found.redundant.tolist() == sorted(gone)
+
+
 # Facility location
 
 
@@ -241,12 +346,31 @@ def test_facility_location_is_near_the_best(seed, size, data):
     assert value(facility_location.lazy_greedy(x, count)) >= (1 - 1 / np.e) * best
 
 
-def test_facility_location_without_the_matrix_is_the_same(monkeypatch):
+@pytest.mark.parametrize("num_rows_held", [0, 80])
+def test_facility_location_without_the_matrix_is_the_same(monkeypatch, num_rows_held):
     x = load_digits().data[:300]
-    held = facility_location.lazy_greedy(x, 200)
-    monkeypatch.setattr(facility_location, "MATRIX_BYTES", 0)
-    computed = facility_location.lazy_greedy(x, 200)
-    assert len(set(held.tolist()) & set(computed.tolist())) >= 198  # sums of float32 are rounded differently
+    held = facility_location.lazy_greedy(x, 250)
+    monkeypatch.setattr(facility_location, "HELD_BYTES", 4 * 300 * num_rows_held)
+    monkeypatch.setattr(facility_location, "_FETCHED", 7)
+    assert np.array_equal(facility_location.lazy_greedy(x, 250), held)
+
+
+@few_examples
+@given(st.integers(0, 1000), st.integers(2, 12), st.integers(1, 4))
+def test_facility_location_in_whole_numbers(seed, size, distinct):
+    """Similarities as integers, in units of 2^-24: exact, ties between copies included."""
+    x = random_rows(seed, distinct)[np.random.default_rng(seed).integers(0, distinct, size)]
+    unit = np.rint(unit_vectors(x) * 2**24).astype(np.int64).astype(object)
+    products = unit @ unit.T  # in units of 2^-48
+    # (1 + c) / 2, rounded half to even as Python does, at most 1.
+    similarity = [[min(round(Fraction(2**48 + c, 2**25)), 2**24) for c in row] for row in products]
+    covered, chosen = [0] * size, []
+    for _ in range(size):
+        gain = {i: sum(max(s - c, 0) for s, c in zip(similarity[i], covered, strict=True)) for i in range(size)}
+        left = [i for i in range(size) if i not in chosen]
+        chosen.append(min(left, key=lambda i: (-gain[i], i)))
+        covered = [max(s, c) for s, c in zip(similarity[chosen[-1]], covered, strict=True)]
+    assert facility_location.lazy_greedy(x, size).tolist() == chosen
 
 
 # Scores
@@ -267,9 +391,18 @@ def test_of_equal_scores_the_lowest_index_stays():
     assert scored.select(pool, {0: 2}, score="forgetting").keep.tolist() == [0, 1, 2, 4]
 
 
-@pytest.mark.parametrize("values", [np.ones(2), np.array([1, np.nan, 1])])
-def test_scores_are_checked(values):
-    with pytest.raises(InputError, match="scores: 'el2n' must be one finite number for each of 3 examples"):
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.ones(2), r"shape \(2,\), but one number for each of 3 examples is needed"),
+        (np.ones((3, 1)), r"shape \(3, 1\), but one number for each of 3 examples is needed"),
+        (np.array([1, np.nan, np.nan]), "index 1 is nan, but finite numbers are needed"),
+        (np.array([1, 2, -np.inf]), "index 2 is -inf, but finite numbers are needed"),
+        (np.array(["a", "b", "c"]), "of type <U1, but numbers are needed"),
+    ],
+)
+def test_scores_are_checked(values, told):
+    with pytest.raises(InputError, match=f"^scores: 'el2n': {told}$"):
         Pool(np.zeros(3, int), scores={"el2n": values})
 
 
@@ -289,6 +422,25 @@ def test_strata_share_alike(values, data):
     # Nobody who has more to give has given less than another, but for what rounding leaves.
     not_exhausted = taken[taken < sizes]
     assert not_exhausted.size == 0 or not_exhausted.min() >= taken.max() - 1
+
+
+@few_examples
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=80), st.data())
+def test_strata_have_the_budgets_of_the_algorithm(values, data):
+    """Algorithm 1 as it is written: while strata are left, the smallest gives min(its size, what is left / strata)."""
+    score = np.array(values, float)
+    left = count = data.draw(st.integers(1, len(score)))
+    low, width = score.min(), (score.max() - score.min()) / ccs.NUM_STRATA
+    stratum = np.zeros(len(score), int) if width == 0 else np.minimum((score - low) / width + 1e-9, 49).astype(int)
+    sizes = np.bincount(stratum, minlength=ccs.NUM_STRATA).tolist()
+    budget, strata = {}, list(range(ccs.NUM_STRATA))
+    while strata:
+        smallest = min(strata, key=lambda s: (sizes[s], s))
+        budget[smallest] = min(sizes[smallest], left // len(strata))
+        left -= budget[smallest]
+        strata.remove(smallest)
+    chosen = ccs.sample_strata(score, count, np.random.default_rng(0))
+    assert np.bincount(stratum[chosen], minlength=50).tolist() == [budget[s] for s in range(50)]
 
 
 def test_ccs_drops_the_hardest():

@@ -538,6 +538,23 @@ def test_without_the_scores(empty, capfd, stage, method):
     assert re.search(rf"/w/scores/{name}/seed0: not there; run the stage 'score' first, with the same --config", last)
 
 
+@pytest.mark.parametrize("stage", ["select", "sweep"])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda x: np.where(np.arange(200) == 17, np.nan, x), "index 17 is nan, but finite numbers are needed"),
+        (lambda x: x[:199], r"shape \(199,\), but one number for each of 200 examples is needed"),
+    ],
+)
+def test_scores_that_someone_changed(folder, capfd, stage, change, told):
+    np.save("w/scores/el2n/seed1/scores.npy", change(read("el2n", 1)))
+    done = run_here(capfd, stage, *command("--config.select.method=el2n", methods="el2n"))
+    assert done.code == 2
+    assert re.search(rf"/w/scores/el2n/seed1: {told}$", done.err.splitlines()[-1])
+    assert "Traceback" not in done.err
+    assert not os.path.exists("w/selections")
+
+
 def test_scores_of_another_training(folder, capfd):
     done = run_here(capfd, "score", *command("--config.train.learning_rate=0.03"))
     assert done.code == 2

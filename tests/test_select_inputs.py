@@ -318,6 +318,11 @@ def test_mistaken_tables(capfd, digits, write, told):
         (["--embeddings=splits/train:x"], "--embeddings=splits/train:x: there is no 'x'; it holds embedding, label$"),
         (["--embeddings=bad.zarr"], "--embeddings=bad.zarr: bad.zarr/zarr.json is not the metadata of a Zarr array "),
         (["--embeddings=odd.zarr"], r"--embeddings=odd.zarr: .*embedding cannot be read as a Zarr array \("),
+        (
+            ["--embeddings=e.npy", "--labels=latin.npy"],
+            r"--labels=latin.npy: labels must be integers or text, but b'\\xe9",
+        ),
+        (["--embeddings=none"], "--embeddings=none: none/dataset_dict.json does not list the splits of a data set$"),
         (["--embeddings=two"], "--embeddings=two: two/b.parquet has no column 'embedding'; in two/a.parquet it is of "),
     ],
 )
@@ -325,15 +330,17 @@ def test_mistaken_files(capfd, digits, flags, told):
     x, y = digits
     np.save("e.npy", x)
     np.save("short.npy", y[:3])
+    np.save("latin.npy", np.array([b"\xe9"] * N))
     np.save("pickled.npy", np.array([{}], object), allow_pickle=True)
     np.savez("e.npz", a=x, b=y)
-    for name in ("folder", "bad.zarr", "odd.zarr/embedding", "two"):
+    for name in ("folder", "none", "bad.zarr", "odd.zarr/embedding", "two"):
         os.makedirs(name)
     for name, text in {
         "text.csv": "1,2",
         "cut.npz": "PK\3\4",
         "cut.parquet": "PAR1",
         "bad.zarr/zarr.json": "{",
+        "none/dataset_dict.json": "{}",
         "odd.zarr/zarr.json": '{"zarr_format": 3, "node_type": "group"}',
         "odd.zarr/embedding/zarr.json": '{"zarr_format": 3, "node_type": "array"}',
     }.items():
@@ -353,6 +360,13 @@ def test_a_label_without_a_class_name(capfd, digits):
     pq.write_table(table(*digits).replace_schema_metadata(metadata), "e.parquet")
     line = refused(capfd, "--embeddings=e.parquet")
     assert line == "--embeddings=e.parquet: row 1 has label 1, but there are names for 1 classes"
+
+
+@pytest.mark.parametrize("notes", ["{", "[]", '{"info": null}', '{"info": {"features": {"label": ["x"]}}}'])
+def test_notes_of_other_programs_in_parquet_are_let_be(capfd, digits, notes):
+    expected = select(capfd, f"--embeddings={write_parquet(*digits)}", out="plain")[0]
+    pq.write_table(table(*digits).replace_schema_metadata({b"huggingface": notes}), "e.parquet")
+    assert np.array_equal(select(capfd, "--embeddings=e.parquet")[0], expected)
 
 
 @pytest.mark.parametrize("method", ["el2n", "ccs"])

@@ -9,6 +9,7 @@ from data_redundancy.selection import (
     agglomerative,
     allocation,
     ccs,
+    cost,
     facility_location,
     herding,
     kcenter,
@@ -21,7 +22,17 @@ from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import REPRESENTATIVES
 from data_redundancy.selection.result import Selection
 
-__all__ = ["ALLOCATIONS", "METHODS", "OPTIONS", "REPRESENTATIVES", "Method", "Pool", "Selection", "select"]
+__all__ = [
+    "ALLOCATIONS",
+    "METHODS",
+    "OPTIONS",
+    "REPRESENTATIVES",
+    "Method",
+    "Pool",
+    "Selection",
+    "expected_cost",
+    "select",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +128,22 @@ def select(
     taken = {name: options[name] for name in METHODS[method].takes}
     selection = METHODS[method].choose(pool, num_pruned, **taken)
     return dataclasses.replace(selection, prune_fraction=prune_fraction)
+
+
+def expected_cost(
+    pool: Pool,
+    *,
+    method: str,
+    prune_fraction: float,
+    allocation: str = "per_class",
+    centre: str = "kmeans",
+) -> cost.Cost:
+    """What `select` is expected to take with these arguments; see there. Its other ones make no difference.
+
+    Raises:
+      InputError: as `select` does, for what goes into how many are to go.
+    """
+    return cost.expected(pool, method, _allocate(pool, prune_fraction, allocation), centre=centre)
 
 
 def _allocate(pool: Pool, prune_fraction: float, name: str) -> dict[int, int]:

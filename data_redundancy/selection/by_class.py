@@ -50,6 +50,11 @@ def embeddings_of(pool: Pool, method: str) -> np.ndarray:
     return pool.embeddings
 
 
+def without_last_digits(cosine: np.ndarray) -> np.ndarray:
+    """Rounds cosines [n] to 1e-12, so that equal ones are equal: their last digits depend on the machine."""
+    return np.round(cosine, 12)
+
+
 def highest(score: np.ndarray, count: int) -> np.ndarray:
     """The positions of the `count` highest scores [n], [count] int64; of equal ones the first."""
     return np.argsort(-score, kind="stable")[:count]

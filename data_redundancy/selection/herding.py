@@ -16,9 +16,11 @@ _TIE = 1e-12
 def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
     """In every class keeps, one after the other, the example that brings the mean of those kept nearest to the class's.
 
-    Features are embeddings scaled to length one. The weights start as the mean of the class; the example with the
-    highest product with them is kept, and the mean less that example is added to them. None is kept twice (the paper's
-    herding may repeat itself). Of equal products (to 1e-12) the lowest index is taken.
+    Features are embeddings scaled to length one: only where all are of one length does the highest product bring the
+    mean nearest. The weights start as the mean of the class, where the paper leaves it open; the example with the
+    highest product with them is kept, and the mean less that example is added to them. None is kept twice, for a keep
+    list holds an example once; the paper's herding may repeat itself. Of equal products (to 1e-12) the lowest index is
+    taken.
 
     Args:
       pool: with embeddings.

@@ -22,6 +22,25 @@ class Dendrograms(Protocol):
         """The cluster of every example, [N] int64 from 0, given each class's number of clusters."""
 
 
+def check_scores(scores: np.ndarray, num_examples: int, name: str) -> None:
+    """Raises InputError unless `scores` is one finite number for every example; names the first that is not.
+
+    Args:
+      scores: anything.
+      num_examples: N.
+      name: what to call the scores in an error.
+    """
+    scores = np.asarray(scores)
+    if scores.shape != (num_examples,):
+        raise InputError(
+            f"{name}: shape {scores.shape}, but one number for each of {num_examples:,} examples is needed"
+        )
+    if scores.dtype.kind not in "fiub":
+        raise InputError(f"{name}: of type {scores.dtype}, but numbers are needed")
+    if len(wrong := np.flatnonzero(~np.isfinite(scores))):
+        raise InputError(f"{name}: index {wrong[0]} is {scores[wrong[0]]}, but finite numbers are needed")
+
+
 @dataclass(frozen=True, eq=False)
 class Pool:
     """A data set to select from.
@@ -31,15 +50,19 @@ class Pool:
       embeddings: [N, D] floats, for methods that look at them.
       dendrograms: the trees of the classes, for methods that cut them.
       scores: by name, how much training makes of every example, [N] floats each, for methods that go by them.
+      classes: [N] integers, what the examples show, where `labels` says otherwise, as where the whole data set is one
+        class to select from; None where that is `labels`, or unknown.
 
     Raises:
-      InputError: labels that are not integers from 0, or lengths that differ.
+      InputError: labels that are not integers from 0, lengths that differ, or scores that are not finite numbers (the
+        first offending index is named).
     """
 
     labels: np.ndarray
     embeddings: np.ndarray | None = None
     dendrograms: Dendrograms | None = None
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         labels = self.labels
@@ -47,9 +70,10 @@ class Pool:
             raise InputError(f"labels: shape {labels.shape}, type {labels.dtype}, but integers from 0 are needed")
         if self.embeddings is not None and len(self.embeddings) != len(labels):
             raise InputError(f"labels: {len(labels)} labels for {len(self.embeddings)} embeddings")
+        if self.classes is not None and len(self.classes) != len(labels):
+            raise InputError(f"classes: {len(self.classes)} for {len(labels)} labels")
         for name, values in self.scores.items():
-            if len(values) != len(labels) or not np.isfinite(values).all():
-                raise InputError(f"scores: {name!r} must be one finite number for each of {len(labels)} examples")
+            check_scores(values, len(labels), f"scores: {name!r}")
 
     def members_by_class(self) -> dict[int, np.ndarray]:
         """For every label, ascending, its examples' indices [n] int64, ascending."""

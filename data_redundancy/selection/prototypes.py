@@ -1,11 +1,12 @@
 """Keep the examples farthest from a prototype, or the nearest."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from data_redundancy.errors import InputError
-from data_redundancy.selection.by_class import embeddings_of, highest, keep_by_class
+from data_redundancy.selection.by_class import embeddings_of, highest, keep_by_class, without_last_digits
 from data_redundancy.selection.kmeans import cluster_unit_vectors
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import unit_vectors
@@ -13,6 +14,8 @@ from data_redundancy.selection.result import Selection
 
 CENTRES = ("class", "kmeans")
 ENDS = ("hard", "easy")
+EXAMPLES_PER_PROTOTYPE = 1000
+"""Without classes; in the paper's ImageNet it is 1,281, and it says that their number matters little."""
 
 
 def select(
@@ -20,8 +23,12 @@ def select(
 ) -> Selection:
     """Keeps what is far from its prototype (`hard`) or near to it (`easy`), by cosine distance.
 
-    Prototypes are the means of k-means clusters of the whole data set, as many as there are classes, found without
-    labels as in the paper, or (`class`) the means of the classes. Of equal distances the lowest index is kept.
+    Prototypes are the means of k-means clusters of the whole data set, as many as there are classes (one per 1,000
+    examples where there are none), found without labels as in the paper, or (`class`) the means of the classes. An
+    example's prototype is that of its own cluster; k-means, of unit vectors, takes the nearest by Euclidean distance,
+    which now and then is not the one of least angle. The paper's embedding is self-supervised, here it is whichever is
+    given; it also prunes regardless of classes, but for a part that all keep, as this does where the scope is the data
+    set. Of equal distances (to 1e-12) the lowest index is kept.
 
     Args:
       pool: with embeddings.
@@ -42,10 +49,17 @@ def select(
         if value not in allowed:
             raise InputError(f"{name}: {value!r}, but one of {', '.join(allowed)} is needed")
     unit = unit_vectors(embeddings_of(pool, "prototypes"))
-    group = pool.labels if centre == "class" else cluster_unit_vectors(unit, len(pool.class_sizes()), seed)
-    distance = distance_to_mean(unit, group)
+    classes = pool.labels if pool.classes is None else pool.classes
+    group = classes if centre == "class" else cluster_unit_vectors(unit, num_prototypes(classes), seed)
+    distance = without_last_digits(distance_to_mean(unit, group))
     score = distance if end == "hard" else -distance
     return keep_by_class("prototypes", pool, num_pruned, lambda members, num_kept, _: highest(score[members], num_kept))
+
+
+def num_prototypes(classes: np.ndarray) -> int:
+    """How many prototypes k-means finds for examples of these classes [N]."""
+    num_classes = len(np.unique(classes))
+    return num_classes if num_classes > 1 else math.ceil(len(classes) / EXAMPLES_PER_PROTOTYPE)
 
 
 def distance_to_mean(unit: np.ndarray, group: np.ndarray) -> np.ndarray:

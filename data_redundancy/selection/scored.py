@@ -16,6 +16,10 @@ SCORES = ("el2n", "grad_norm", "forgetting")
 def select(pool: Pool, num_pruned: Mapping[int, int], *, score: str) -> Selection:
     """In every class keeps the examples with the highest score, averaged over runs; of equal ones the lowest index.
 
+    The papers rank the whole data set, as this does where the scope is that; within classes, as by default, all methods
+    keep as many of each as `random` does, and differ in nothing else. `grad_norm` is taken early in several runs, as
+    GraNd is; Vodrahalli et al. take it once, of a trained network, which is `score.epochs` of a whole run and one seed.
+
     Args:
       pool: with scores.
       num_pruned: for every label, how many of its examples go.

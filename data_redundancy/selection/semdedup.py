@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_redundancy.selection.by_class import embeddings_of, highest, keep_by_class
+from data_redundancy.selection.by_class import embeddings_of, highest, keep_by_class, without_last_digits
 from data_redundancy.selection.kmeans import cluster_unit_vectors
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import unit_vectors
 from data_redundancy.selection.result import Selection
 
-_CLUSTER_SIZE = 1000
+CLUSTER_SIZE = 1000
 _BLOCK = 1024
 
 
@@ -21,9 +21,9 @@ def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selec
     The published rule: k-means of unit vectors; in every cluster examples are ordered by their similarity to its
     centroid, the least similar first; an example goes where its similarity to any that comes before it, itself kept or
     not, exceeds 1 - epsilon. Here epsilon is the one at which the wanted number goes: of every class those with the
-    highest such similarity. Clusters are of the classes (of the whole data set, as published, where the scope is that),
-    one per 1,000 examples; the paper finds that their number matters little. Of equal similarities the higher index
-    goes.
+    highest such similarity; the first of a cluster, which has none, goes last. Clusters are of the classes (of the
+    whole data set, as published, where the scope is that), one per 1,000 examples; the paper finds that their number
+    matters little. Of equal similarities (to 1e-12) the higher index goes.
 
     Args:
       pool: with embeddings.
@@ -41,8 +41,8 @@ def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selec
 
     def choose(members: np.ndarray, num_kept: int, _: int) -> np.ndarray:
         unit = unit_vectors(embeddings[members])
-        cluster = cluster_unit_vectors(unit, math.ceil(len(unit) / _CLUSTER_SIZE), seed)
-        return highest(-similarity_to_earlier(unit, cluster), num_kept)
+        cluster = cluster_unit_vectors(unit, math.ceil(len(unit) / CLUSTER_SIZE), seed)
+        return highest(-without_last_digits(similarity_to_earlier(unit, cluster)), num_kept)
 
     return keep_by_class("semdedup", pool, num_pruned, choose)
 
@@ -58,7 +58,7 @@ def similarity_to_earlier(unit: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     for c in np.unique(cluster):
         rows = np.flatnonzero(cluster == c)
         centroid = unit[rows].mean(axis=0)
-        rows = rows[np.argsort(np.round(unit[rows] @ centroid, 12), kind="stable")]
+        rows = rows[np.argsort(without_last_digits(unit[rows] @ centroid), kind="stable")]
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             similarity = unit[rows[: start + len(block)]] @ unit[block].T

@@ -10,14 +10,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, workdir
+from data_redundancy.clustering import plan
 from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
+from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.errors import InputError
-from data_redundancy.selection import METHODS, Pool, Selection, select
+from data_redundancy.selection import METHODS, Pool, Selection, expected_cost, select
 from data_redundancy.selection.veto import Veto, apply, check_classes
 from data_redundancy.stages import common, fingerprints, scoring, trees
 from data_redundancy.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
+
+_LONG, _LARGE = 60, 4e9
+"""Seconds and bytes from which on a selection says beforehand what it will take."""
 
 
 def options(config: ConfigDict) -> dict[str, Any]:
@@ -29,6 +34,26 @@ def options(config: ConfigDict) -> dict[str, Any]:
         "score": config.select.score,
         "hardest_pruned": config.select.hardest_pruned,
     }
+
+
+def announce(config: ConfigDict, pool: Pool, method: str, prune_fraction: float) -> None:
+    """Says, before it begins, what a selection from a pool is expected to take, where that is much."""
+    chosen = config.select
+    cost = expected_cost(
+        pool, method=method, prune_fraction=prune_fraction, allocation=chosen.allocation, centre=chosen.centre
+    )
+    # Other machines are not so much faster or slower that the question would be worth asking where it takes a moment.
+    seconds = cost.seconds / plan.speed() if cost.seconds > _LONG / 10 else cost.seconds
+    if seconds > _LONG or cost.peak_bytes > _LARGE:
+        log.info(
+            "select: %s at %s of %s examples, %s of them in the largest class; expected: %s of memory, %s",
+            method,
+            prune_fraction,
+            f"{len(pool.labels):,}",
+            f"{max(pool.class_sizes().values()):,}",
+            f"{cost.peak_bytes / 1e9:.2g} GB",
+            f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:,.0f} min",
+        )
 
 
 def obey(
@@ -114,6 +139,7 @@ class KeepLists:
     def _make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
         dataset, pool = common.load_dataset(self._config), self._pool(method)
         train = dataset.train
+        announce(self._config, pool, method, prune_fraction)
         selection = select(
             pool,
             method=method,
@@ -157,13 +183,15 @@ class KeepLists:
             return self._clustered
         if "embeddings" in METHODS[method].needs:
             return self._embedded
-        return Pool(trees.labels_in_scope(self._config, common.load_dataset(self._config).train.labels))
+        labels = common.load_dataset(self._config).train.labels
+        return Pool(trees.labels_in_scope(self._config, labels), classes=labels)
 
     @functools.cached_property
     def _embedded(self) -> Pool:
         common.require(self._workdir.embeddings, fingerprints.embeddings(self._config), "embed")
         embeddings, labels = artifacts.read_embeddings(self._workdir.embeddings)
-        return Pool(trees.labels_in_scope(self._config, labels), embeddings)
+        check_embeddings(embeddings, str(self._workdir.embeddings))
+        return Pool(trees.labels_in_scope(self._config, labels), embeddings, classes=labels)
 
     @functools.cached_property
     def _clustered(self) -> Pool:
@@ -177,4 +205,5 @@ class KeepLists:
             raise InputError(
                 f"{directory}: {missing} of {len(classes)} classes are missing; run the stage 'cluster' to its end"
             )
-        return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, self._config.cluster.linkage))
+        trees_of_classes = Dendrograms(embeddings, labels, found, self._config.cluster.linkage)
+        return dataclasses.replace(self._embedded, dendrograms=trees_of_classes)

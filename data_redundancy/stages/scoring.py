@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from data_redundancy import artifacts, parallel, training, workdir
 from data_redundancy.errors import InputError
+from data_redundancy.selection.pool import check_scores
 from data_redundancy.selection.scored import SCORES
 from data_redundancy.stages import common, fingerprints
 from data_redundancy.stages.trials import Trials
@@ -27,12 +28,15 @@ def read(config: ConfigDict, directory: Workdir, name: str) -> np.ndarray:
     """The mean [N] float64 of a score over the runs with `score.seeds`.
 
     Raises:
-        InputError: if one is missing, or was made from something else.
+        InputError: if one is missing, was made from something else, or has been changed to what is no finite number for
+            each of the training images.
     """
-    rows = []
+    rows, num_examples = [], len(common.load_dataset(config).train.labels)
     for seed in config.score.seeds:
-        common.require(directory.score(name, seed), fingerprints.scores(config, [name], seed), "score")
-        rows.append(artifacts.read_scores(directory.score(name, seed)))
+        path = directory.score(name, seed)
+        common.require(path, fingerprints.scores(config, [name], seed), "score")
+        rows.append(artifacts.read_scores(path))
+        check_scores(rows[-1], num_examples, str(path))
     return np.mean(rows, axis=0, dtype=np.float64)
 
 

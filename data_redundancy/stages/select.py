@@ -23,6 +23,7 @@ Takes:
   --veto=FILE.json {"format": "data_redundancy veto", "version": 1, "keep": [...], "drop": [...]} of indices, tfds_ids
   or file names: images to keep stay besides what the method keeps, images to drop go. A cluster whose representative
   goes gets the nearest member to it as the new one, of those to keep if it has any, else of those not to drop.
+  What is expected to take more than a minute, or 4 GB, says so before it begins.
 Example:
   data-redundancy select --config=digits --workdir=runs/digits --config.select.fraction=0.3
   data-redundancy select --config=digits --workdir=runs/digits --veto=veto.json
@@ -93,8 +94,10 @@ def run_on_arrays(
         x = check_embeddings(examples.embeddings)
         digest = _digest(x)
         wish = None if veto is None else _read_veto(veto, digest, len(x), examples)
+        pool = _pool(config, x, examples.labels, fraction)
+        keeplists.announce(config, pool, config.select.method, fraction)
         selection = select(
-            _pool(config, x, examples.labels, fraction),
+            pool,
             method=config.select.method,
             prune_fraction=fraction,
             allocation=config.select.allocation,
@@ -169,10 +172,10 @@ def _base_name(path: str) -> str:
 
 def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None, fraction: float) -> Pool:
     """The arrays, clustered as deep as the fraction needs it."""
-    labels = np.zeros(len(embeddings), np.int64) if labels is None else labels
-    labels = trees.labels_in_scope(config, check_labels(labels, len(embeddings)))
+    classes = check_labels(np.zeros(len(embeddings), np.int64) if labels is None else labels, len(embeddings))
+    labels = trees.labels_in_scope(config, classes)
     if not fingerprints.needs_trees(config, config.select.method):
-        return Pool(labels, embeddings)
+        return Pool(labels, embeddings, classes=classes)
     whole = config.select.allocation == "global" and fraction > 0
     # Refuses, before the work, what would leave a class without an example.
     allocation.per_class(Pool(labels).class_sizes(), allocation.num_pruned(len(labels), fraction))
@@ -183,7 +186,7 @@ def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None,
         for label, tree in trees.cluster_each(work, embeddings, list(work.classes)):
             found[label] = tree
             bar.update(len(found))
-    return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, config.cluster.linkage))
+    return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, config.cluster.linkage), classes=classes)
 
 
 def _digest(array: np.ndarray) -> str:

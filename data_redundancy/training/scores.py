@@ -2,8 +2,8 @@
 
 References:
     el2n: Paul, Ganguli and Dziugaite (2021), "Deep Learning on a Data Diet", definition 2.
-    grad_norm: Vodrahalli, Li and Malik (2018), "Are All Training Examples Created Equal? An Empirical Study"; the same
-        as GraNd of Paul et al., definition 1.
+    grad_norm: Vodrahalli, Li and Malik (2018), "Are All Training Examples Created Equal? An Empirical Study", of a
+        trained network; GraNd of Paul et al., definition 1, is the mean of the same over runs, early on.
     forgetting: Toneva et al. (2019), "An Empirical Study of Example Forgetting during Deep Neural Network Learning".
 """
 
