@@ -109,7 +109,11 @@ def get_config() -> ConfigDict:
 
     config.evidence = ConfigDict()
     config.evidence.confidence = 0.95  # of the intervals
-    config.evidence.margin = 0.005  # loss of accuracy still accepted when the report says what can go; half a point
+    config.evidence.margin = 0.005  # loss of accuracy still accepted when it is said what can go; half a point
+    config.evidence.first_look = 3  # answer: so many seeds before the first look at the difference
+    config.evidence.look_every = 2  # answer: so many seeds more before every further look
+    config.evidence.max_trials = 45  # answer: at most so many trials for a fraction, --max_trials
+    config.evidence.seed = 0  # answer: the first seed of its trials; they count up from there
 
     config.report = ConfigDict()
     # cosine distance up to which images are near-duplicates; None: that of the nearest tenth of what goes

@@ -28,7 +28,9 @@ FLAGS = {
     "workdir": "directory for all artifacts, local or gs://BUCKET/DIR; a stage that finds its artifact there skips",
     "embeddings": "select only: embeddings made elsewhere (.npy, .npz, Parquet, Zarr, Hugging Face); see select --help",
     "labels": "select only, with --embeddings: their labels, where they are not beside them; see select --help",
-    "fraction": "select only, with --embeddings: the share to remove",
+    "fraction": "answer: the share asked about (or select.fraction); select, with --embeddings: to remove",
+    "largest": "answer only: searches the largest of sweep.fractions that can go",
+    "max_trials": "answer only: the most trials for a fraction (by default evidence.max_trials)",
     "veto": "select only: a veto.json, as the report's gallery saves it: images to keep or to drop in any case",
     "selection": "export only: which selection, such as agglomerative-0.1, or its directory",
     "format": "export only: tfds (default), webdataset, huggingface, imagefolder, or a list: txt, csv, parquet, npy",
@@ -40,12 +42,14 @@ FLAGS = {
 }
 TAKEN_BY = {
     "shard": ("sweep",),
-    **dict.fromkeys(("embeddings", "labels", "fraction", "veto"), ("select",)),
+    **dict.fromkeys(("embeddings", "labels", "veto"), ("select",)),
+    "fraction": ("select", "answer"),
+    **dict.fromkeys(("largest", "max_trials"), ("answer",)),
     **dict.fromkeys(("selection", "format", "file_format", "splits", "num_shards", "overwrite"), ("export",)),
     "out": ("select", "export"),
 }
 """The stages that take a flag; all take the others."""
-SWITCHES = ("--overwrite", "-overwrite")
+SWITCHES = ("--overwrite", "-overwrite", "--largest", "-largest")
 """Flags that need no value."""
 PROCESS_FLAGS = {
     "coordinator": "several processes: HOST:PORT of process 0 (or JAX_COORDINATOR_ADDRESS in the environment)",
@@ -179,16 +183,40 @@ def _run_stage(stage: str, config, given: dict[str, str | None]) -> None:
     from data_redundancy import parallel, workdir
     from data_redundancy.stages import check
 
-    check.check(config)
     options = {name: given[name] for name, takers in TAKEN_BY.items() if given[name] is not None and stage in takers}
     if "shard" in options:
         options["shard"] = _shard(options["shard"])
+    if stage == "answer":
+        options = _asked(config, options)
+    check.check(config)
     directory = workdir.Workdir(given["workdir"])
-    for name in stages.ORDER if stage == "run" else [stage]:
-        importlib.import_module(f"data_redundancy.stages.{name}").run(config, directory, **options)
+
+    def run(name: str, of_stage, **options) -> None:
+        importlib.import_module(f"data_redundancy.stages.{name}").run(of_stage, directory, **options)
         # After the stage: what an input error stopped has written nothing.
         if parallel.is_main_process():
             workdir.write_if_changed(directory.config, (config.to_json(indent=2) + "\n").encode())
+
+    if stage == "answer":
+        options["run_stage"] = run
+    for name in stages.ORDER if stage == "run" else [stage]:
+        run(name, config, **options)
+
+
+def _asked(config, given: dict[str, str]) -> dict[str, bool]:
+    """Writes what flags of the stage answer say into the config; returns the options that are no fields."""
+    largest = given.get("largest", "false").lower()
+    if largest not in ("true", "false"):
+        raise InputError(f"--largest={largest}: must be true or false, or be given without a value")
+    if "fraction" in given:
+        if largest == "true":
+            raise InputError(f"--fraction={given['fraction']}: not with --largest, which takes sweep.fractions")
+        config.select.fraction = _fraction(given["fraction"])
+    if "max_trials" in given:
+        if re.fullmatch("0*[1-9][0-9]{0,5}", given["max_trials"]) is None:
+            raise InputError(f"--max_trials={given['max_trials']}: must be a whole number from 1 to 999999")
+        config.evidence.max_trials = int(given["max_trials"])
+    return {"largest": largest == "true"}
 
 
 def _select_from_arrays(config, given: dict[str, str | None]) -> None:

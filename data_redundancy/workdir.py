@@ -73,6 +73,10 @@ class Workdir:
         """Table, plot and gallery."""
         return self.root / "report"
 
+    def answer(self, name: str) -> epath.Path:
+        """The question of this name, its plan and what was found, JSON."""
+        return self.root / "answers" / f"{name}.json"
+
     def selection(self, name: str) -> epath.Path:
         """The selection of this name, see `selection_name`."""
         return self.root / "selections" / name
@@ -274,7 +278,7 @@ def read_json(path: epath.Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not a JSON file ({error}); remove it and run the stage again") from None

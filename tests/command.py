@@ -36,6 +36,15 @@ class Done:
     err: str
 
 
+NO_TENSORFLOW = """
+import sys
+for name in ("tensorflow", "tensorflow_datasets", "clu"):
+    sys.modules[name] = None  # importing it raises ImportError
+from data_redundancy import main
+sys.exit(main.main())
+"""
+"""Code for `run_process`: the command line where TensorFlow is not installed."""
+
 LIMITED = """
 import resource, sys
 sys.modules["tensorflow"] = None  # it is not needed, and slow to import
@@ -121,6 +130,11 @@ def run_two_processes(script: str, *arguments, cwd: pathlib.Path, devices: int =
     for process, (_, err) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, err
     return [out for out, _ in outputs]
+
+
+def mtimes(folder: pathlib.Path) -> dict[str, int]:
+    """When every file below a folder was written."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def write_digits(path: pathlib.Path, num_train: int = 200, num_test: int = 60, **replaced) -> pathlib.Path:

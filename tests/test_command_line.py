@@ -55,7 +55,7 @@ def test_help_names_stages_flags_and_configs(capfd):
     assert done.out == run_here(capfd, "run", "--help").out
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, "answer"])
 def test_the_help_of_a_stage(capfd, stage):
     done = run_here(capfd, stage, "--help")
     assert (done.code, done.err) == (0, "")
@@ -65,7 +65,7 @@ def test_the_help_of_a_stage(capfd, stage):
     assert done.out == run_here(capfd, stage, "--config=digits", "-h").out
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "run"])
+@pytest.mark.parametrize("stage", [*STAGES, "answer", "run"])
 def test_the_examples_of_the_help_parse(capfd, stage):
     help_text = run_here(capfd, stage, "--help").out
     commands = re.findall(r"^  (data-redundancy .+)$", help_text[help_text.lower().index("example:") :], re.MULTILINE)
@@ -81,7 +81,7 @@ def test_the_examples_of_the_help_parse(capfd, stage):
 
 def test_the_help_says_what_a_stage_takes(capfd):
     """Every field but those of the data set, which every stage takes, is named by the help of some stage."""
-    text = " ".join(run_here(capfd, stage, "--help").out for stage in STAGES)
+    text = " ".join(run_here(capfd, stage, "--help").out for stage in (*STAGES, "answer"))
     config = config_flags.parse(["--config=default"], {})[0]
     for section in config:
         for name in config[section]:
@@ -118,13 +118,20 @@ def test_all_stages_are_here():
         (["train", *TINY, "--workdri=w"], "--workdri: no such flag; did you mean --workdir"),
         (["train", *TINY, "--train.epochs=1"], "--train.epochs: no such flag; did you mean --config.train.epochs"),
         (["train", *TINY, "--xyzzy=1"], "--xyzzy: no such flag; see --help$"),
+        (["select", "--embedings=e.npy", "--out=k"], "--embedings: no such flag; did you mean --embeddings"),
+        (["run", "--confg=digits", "--workdir=w"], "--confg: no such flag; did you mean --config"),
         (
             ["select", "--embeddings=e", "--labels=l", "--fraction=0.1", "--out=o", "--workdir=w"],
             "--workdir=w: not with --embeddings; ",
         ),
         (["train", *TINY, "--workdir"], "Missing value for flag --workdir"),
         (["train", *TINY, "--workdir=w", "more"], "'more': not understood; "),
-        (["train", *TINY, "--workdir=w", "--fraction=0.1"], "--fraction=0.1: only the stage 'select' takes it"),
+        (["train", *TINY, "--workdir=w", "--veto=v.json"], "--veto=v.json: only the stage 'select' takes it"),
+        (
+            ["train", *TINY, "--workdir=w", "--fraction=0.1"],
+            "--fraction=0.1: only the stages 'select' and 'answer' take it",
+        ),
+        (["sweep", *TINY, "--workdir=w", "--largest"], "--largest=true: only the stage 'answer' takes it"),
         (["select", "--embeddings=e.npy"], "--fraction: must be given with --embeddings, "),
         (["select", "--fraction=0.1", "--config=digits", "--workdir=w"], "--embeddings: must be given with "),
     ],

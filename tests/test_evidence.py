@@ -151,9 +151,29 @@ def test_only_common_seeds_count_in_differences():
     assert (difference.low, difference.high) == pytest.approx(tuple(expected))
     assert rows["el2n", 0.1].num_seeds == 3
     assert rows["el2n", 0.1].accuracy_mean == pytest.approx((0.90 + 0.93 + 0.50) / 3)
-    assert rows["el2n", 0.1].difference_from_random is None  # one common seed
-    assert rows["random", 0.1].difference_from_full is None  # none
     assert rows["random", 0.1].worst_class is None
+
+
+@pytest.mark.parametrize("first_seed", [2, 9])  # one seed in common, or none
+def test_seeds_that_do_not_pair_are_compared_by_welchs_rule(first_seed):
+    full, pruned = [0.90, 0.92, 0.94], [0.89, 0.80, 0.85, 0.91]
+    _, row = summarise([*runs("full", 0.0, full), *runs("el2n", 0.1, pruned, first_seed)], CLASSES, 0.9)
+    difference = row.difference_from_full
+    expected = stats.ttest_ind(pruned, full, equal_var=False).confidence_interval(0.9)
+    assert (difference.low, difference.high) == pytest.approx(tuple(expected), rel=1e-9)
+    assert difference.mean == pytest.approx(np.mean(pruned) - np.mean(full))
+    assert (difference.paired, difference.num_seeds) == (False, 3)
+    lines = format_table([row]).splitlines()
+    assert [line.count("]*") for line in lines if line.startswith("el2n 10%")] == [1]
+    note = lines[-1]
+    assert note == "*: not paired, for the two sides have other seeds; 90% interval by Welch's rule"
+    assert format_markdown([row]).splitlines()[-1] == note
+
+
+def test_pairs_are_not_marked_as_unpaired():
+    text = format_table(summarise(three_sides(), CLASSES))
+    assert "*" not in text
+    assert "Welch" not in text
 
 
 def test_random_is_compared_at_the_same_fraction_only():
@@ -352,7 +372,7 @@ def test_csv_reads_back_exactly():
             assert values[name] == getattr(expected, name)
         for name in ("difference_from_full", "difference_from_random"):
             difference = getattr(expected, name)
-            for field in ("mean", "low", "high", "num_seeds"):
+            for field in ("mean", "low", "high", "num_seeds", "paired"):
                 assert values[f"{name}_{field}"] == (None if difference is None else getattr(difference, field))
         assert values["accuracy_std"] == (None if math.isnan(expected.accuracy_std) else expected.accuracy_std)
         worst = expected.worst_class
@@ -361,7 +381,11 @@ def test_csv_reads_back_exactly():
         )
     assert text.keys() == {
         *("method", "prune_fraction", "num_kept", "num_seeds", "accuracy_mean", "accuracy_std", "confidence"),
-        *(f"difference_from_{side}_{f}" for side in ("full", "random") for f in ("mean", "low", "high", "num_seeds")),
+        *(
+            f"difference_from_{side}_{field}"
+            for side in ("full", "random")
+            for field in ("mean", "low", "high", "num_seeds", "paired")
+        ),
         *("worst_class", "worst_class_change"),
     }
 

@@ -13,7 +13,7 @@ MODULES = sorted(
     str(path.relative_to(ROOT.parent).with_suffix("")).replace("/", ".").removesuffix(".__init__")
     for path in ROOT.rglob("*.py")
 )
-STAGES = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report", "export", "diff")
+STAGES = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report", "answer", "export", "diff")
 STAGE_HELPERS = (
     "arrays",
     "common",
@@ -28,6 +28,7 @@ STAGE_HELPERS = (
     "answers",
     "looks",
     "pictures",
+    "questions",
 )
 LIBRARIES = ("data", "models", "clustering", "selection", "evidence", "gallery")
 BASE = {"errors", "storage", "parallel", "workdir", "metrics"}

@@ -1,6 +1,7 @@
 """Statistics over trials: what removing data costs, and how sure that is."""
 
 from data_redundancy.evidence.classes import ClassEffect, class_effects
+from data_redundancy.evidence.difference import Difference
 from data_redundancy.evidence.effects import Effect, compare, interval, paired_effect, unpaired_effect
 from data_redundancy.evidence.largest import largest_fraction, next_fraction
 from data_redundancy.evidence.multiplicity import holm
@@ -8,7 +9,7 @@ from data_redundancy.evidence.noninferiority import MarginTest, Outcome, margin_
 from data_redundancy.evidence.plot import accuracy_plot
 from data_redundancy.evidence.power import more_seeds
 from data_redundancy.evidence.sequential import Decision, Plan, decide, effects_at_looks, make_plan, rounds
-from data_redundancy.evidence.statistics import ClassChange, Difference, Row, summarise
+from data_redundancy.evidence.statistics import ClassChange, Row, summarise
 from data_redundancy.evidence.table import format_markdown, format_table, write_csv
 from data_redundancy.evidence.trials import Trial
 from data_redundancy.evidence.verdict import (
@@ -16,6 +17,7 @@ from data_redundancy.evidence.verdict import (
     Verdict,
     Versus,
     decision_words,
+    random_at_look,
     random_words,
     verdict_words,
     verdicts,
@@ -51,6 +53,7 @@ __all__ = [
     "more_seeds",
     "next_fraction",
     "paired_effect",
+    "random_at_look",
     "random_words",
     "rounds",
     "summarise",

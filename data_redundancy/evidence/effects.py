@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from data_redundancy.errors import InputError
+from data_redundancy.evidence.difference import MIN_SEEDS, Difference
 from data_redundancy.evidence.limits import one_sided, require_confidence
-from data_redundancy.evidence.statistics import MIN_SEEDS, Difference
 from data_redundancy.evidence.trials import Trial
 
 # Accuracies are counts over the number of test images, so what differs by less than this differs by rounding alone.
@@ -148,9 +148,9 @@ def interval(effect: Effect, confidence: float) -> Difference:
     require_confidence(confidence)
     level = one_sided(confidence)
     if effect.standard_error == 0 and smallest_p(effect.num_seeds, effect.paired) >= level:
-        return Difference(effect.mean, *ANYTHING, effect.num_seeds)
+        return Difference(effect.mean, *ANYTHING, effect.num_seeds, effect.paired)
     half_width = float(stats.t.isf(level, effect.degrees_of_freedom)) * effect.standard_error
-    return Difference(effect.mean, effect.mean - half_width, effect.mean + half_width, effect.num_seeds)
+    return Difference(effect.mean, effect.mean - half_width, effect.mean + half_width, effect.num_seeds, effect.paired)
 
 
 def _variance(values: np.ndarray) -> float:

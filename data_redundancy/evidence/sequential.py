@@ -14,10 +14,10 @@ from scipy import special, stats
 from scipy.optimize import brentq
 
 from data_redundancy.errors import InputError
+from data_redundancy.evidence.difference import MIN_SEEDS, Difference
 from data_redundancy.evidence.effects import Effect, compare, interval
 from data_redundancy.evidence.limits import one_sided, require_confidence, require_margin
 from data_redundancy.evidence.noninferiority import Outcome, margin_test
-from data_redundancy.evidence.statistics import MIN_SEEDS, Difference
 from data_redundancy.evidence.trials import Trial
 
 _CELLS = 200

@@ -1,7 +1,8 @@
 """From trials to one row of evidence per selection.
 
-Differences are taken between trials with the same seed, which share their initialisation. The spread they speak of is
-that over runs, on the one test split there is: it does not contain what another test split would change.
+Differences are taken between trials with the same seed, which share their initialisation; where sides share no seeds,
+between their means. The spread they speak of is that over runs, on the one test split there is: it does not contain
+what another test split would change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,29 +12,10 @@ import numpy as np
 from scipy import stats
 
 from data_redundancy.errors import InputError
-from data_redundancy.evidence.limits import require_confidence
+from data_redundancy.evidence.difference import MIN_SEEDS, Difference
+from data_redundancy.evidence.effects import compare
+from data_redundancy.evidence.limits import one_sided, require_confidence
 from data_redundancy.evidence.trials import FULL, RANDOM, SelectionKey, Trial, group_by_selection
-
-MIN_SEEDS = 2
-"""Fewer values than this have no standard deviation, hence no interval."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The mean of paired differences in accuracy, with its confidence interval.
-
-    Attributes:
-        mean: Mean of (accuracy - the other side's accuracy) over common seeds; a fraction, so 0.01 is one percentage
-            point.
-        low: Lower end of the interval, a fraction.
-        high: Upper end of the interval, a fraction.
-        num_seeds: Number of seeds that both sides have.
-    """
-
-    mean: float
-    low: float
-    high: float
-    num_seeds: int
 
 
 @dataclass(frozen=True)
@@ -56,9 +38,10 @@ class Row:
         accuracy_mean: Mean test accuracy over all trials.
         accuracy_std: Standard deviation over trials (n-1); NaN for a single trial.
         confidence: Level of the intervals below, in (0, 1).
-        difference_from_full: Against the full set; None for the full set itself and for fewer than 2 common seeds.
+        difference_from_full: Against the full set; None for the full set itself and for fewer than 2 seeds on either
+            side.
         difference_from_random: Against random subsets at the same fraction; None for the full set, for random itself
-            and for fewer than 2 common seeds.
+            and for fewer than 2 seeds on either side.
         worst_class: The class that lost most against the full set; None for the full set itself and when no seed or
             class can be compared.
     """
@@ -99,12 +82,13 @@ def summarise(trials: Iterable[Trial], class_names: Sequence[str], confidence: f
     return [_row(key, selections, class_names, confidence) for key in sorted(selections, key=_position)]
 
 
-def paired_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], confidence: float) -> Difference | None:
-    """The mean difference in accuracy over common seeds, with its Student t interval.
+def mean_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], confidence: float) -> Difference | None:
+    """The difference in mean accuracy, with its Student t interval.
 
-    The interval is mean ± t * s / sqrt(n), where s is the standard deviation (n-1) of the n paired differences and t
-    the quantile of Student's distribution with n-1 degrees of freedom. It equals that of `scipy.stats.ttest_rel`, which
-    warns where all differences are equal; here the interval then is the mean.
+    Over common seeds, if there are 2, the interval is mean ± t * s / sqrt(n), where s is the standard deviation (n-1)
+    of the n paired differences and t the quantile of Student's distribution with n-1 degrees of freedom. It equals that
+    of `scipy.stats.ttest_rel`, which warns where all differences are equal; here the interval then is the mean. With
+    fewer, it is Welch's interval for the difference of two means.
 
     Args:
         trials: Trials of one selection by seed.
@@ -112,19 +96,20 @@ def paired_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], 
         confidence: Level of the interval, in (0, 1).
 
     Returns:
-        The difference, or None if the two have fewer than 2 seeds in common.
+        The difference, or None if either side has fewer than 2 seeds.
 
     References:
         Student (1908), The Probable Error of a Mean, Biometrika 6(1).
+        Welch (1947), The Generalization of "Student's" Problem when Several Different Population Variances are
+        Involved, Biometrika 34(1/2).
     """
-    seeds = _common_seeds(trials, others)
-    if len(seeds) < MIN_SEEDS:
+    if min(len(trials), len(others)) < MIN_SEEDS:
         return None
-    differences = np.array([trials[seed].accuracy - others[seed].accuracy for seed in seeds])
-    mean = float(differences.mean())
-    standard_error = float(differences.std(ddof=1)) / len(seeds) ** 0.5
-    half_width = float(stats.t.isf((1 - confidence) / 2, df=len(seeds) - 1)) * standard_error
-    return Difference(mean=mean, low=mean - half_width, high=mean + half_width, num_seeds=len(seeds))
+    effect = compare(trials, others)
+    half_width = float(stats.t.isf(one_sided(confidence), effect.degrees_of_freedom)) * effect.standard_error
+    return Difference(
+        effect.mean, effect.mean - half_width, effect.mean + half_width, effect.num_seeds, paired=effect.paired
+    )
 
 
 def worst_class_change(
@@ -183,8 +168,8 @@ def _row(
         accuracy_mean=float(accuracies.mean()),
         accuracy_std=float(accuracies.std(ddof=1)) if len(trials) >= MIN_SEEDS else float("nan"),
         confidence=confidence,
-        difference_from_full=paired_difference(trials, full, confidence),
-        difference_from_random=paired_difference(trials, random, confidence),
+        difference_from_full=mean_difference(trials, full, confidence),
+        difference_from_random=mean_difference(trials, random, confidence),
         worst_class=worst_class_change(trials, full, class_names),
     )
 

@@ -7,11 +7,13 @@ from typing import TextIO
 
 from tabulate import tabulate
 
-from data_redundancy.evidence.statistics import MIN_SEEDS, Difference, Row, require_rows
+from data_redundancy.evidence.difference import MIN_SEEDS, Difference
+from data_redundancy.evidence.statistics import Row, require_rows
 from data_redundancy.evidence.trials import FULL, RANDOM
 
 TERMINAL_WIDTH = 120
 MISSING = "-"
+UNPAIRED = "*"
 
 _SHORTEST_CLASS_NAME = 7
 _CLASS_NAME_COLUMN = 7
@@ -114,8 +116,14 @@ def _notes(rows: Sequence[Row], cells: Sequence[Sequence[str]]) -> list[str]:
         "worst: largest loss of a class"
     ]
     if any(MISSING in text.split() for cell in cells for text in cell[:_CLASS_NAME_COLUMN]):
-        notes.append(f"{MISSING}: needs at least {MIN_SEEDS} seeds; for a difference, the same seeds on both sides.")
+        notes.append(f"{MISSING}: needs at least {MIN_SEEDS} seeds; for a difference, on both sides")
+    if any(difference is not None and not difference.paired for row in rows for difference in _differences(row)):
+        notes.append(f"{UNPAIRED}: not paired, for the two sides have other seeds; {level} interval by Welch's rule")
     return notes
+
+
+def _differences(row: Row) -> tuple[Difference | None, Difference | None]:
+    return row.difference_from_full, row.difference_from_random
 
 
 def _level(rows: Sequence[Row]) -> str:
@@ -139,7 +147,8 @@ def _std(fraction: float) -> str:
 def _difference(difference: Difference | None) -> str:
     if difference is None:
         return MISSING
-    return f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]"
+    mark = "" if difference.paired else UNPAIRED
+    return f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]{mark}"
 
 
 def _worst_class(row: Row) -> tuple[str, str]:
@@ -174,4 +183,5 @@ def _difference_record(name: str, difference: Difference | None) -> dict[str, st
         f"{name}_low": difference.low if difference else "",
         f"{name}_high": difference.high if difference else "",
         f"{name}_num_seeds": difference.num_seeds if difference else "",
+        f"{name}_paired": str(difference.paired).lower() if difference else "",
     }

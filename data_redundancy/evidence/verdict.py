@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from data_redundancy.evidence.difference import MIN_SEEDS, Difference
 from data_redundancy.evidence.effects import ANYTHING, Effect, compare, interval, p_different
 from data_redundancy.evidence.limits import one_sided, require_confidence, require_margin
 from data_redundancy.evidence.multiplicity import holm
 from data_redundancy.evidence.noninferiority import MarginTest, Outcome, margin_test
 from data_redundancy.evidence.power import MOST_SEEDS, more_seeds
 from data_redundancy.evidence.sequential import Decision
-from data_redundancy.evidence.statistics import MIN_SEEDS, Difference
 from data_redundancy.evidence.trials import FULL, RANDOM, Trial, group_by_selection
 
 _UNTESTED = MarginTest(noninferior_p=1.0, inferior_p=1.0)
@@ -37,12 +37,14 @@ class RandomVerdict:
         difference: Accuracy minus that of random subsets, with the interval of this fraction alone.
         confidence: Level of the interval.
         adjusted_p: Two-sided p-value of "no difference", corrected for the number of fractions by Holm's rule.
+        repeated: Whether the interval is that of one of several looks, as in `Decision`.
     """
 
     outcome: Versus
     difference: Difference
     confidence: float
     adjusted_p: float
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,28 @@ def verdict_words(verdict: Verdict) -> str:
 
 def random_words(verdict: RandomVerdict) -> str:
     """How the selection does against random, as one line, differences in percentage points."""
-    return f"{verdict.outcome} ({_found(verdict.difference, f'{_percent(verdict.confidence)} CI')})"
+    interval_name = f"{_percent(verdict.confidence)} {'repeated ' if verdict.repeated else ''}CI"
+    return f"{verdict.outcome} ({_found(verdict.difference, interval_name)})"
+
+
+def random_at_look(decision: Decision, effect: Effect) -> RandomVerdict:
+    """Judges a selection against random subsets at the look that a decision speaks of.
+
+    When to stop was decided by the difference from the full set, which shares the selection's trials. So the level is
+    that of the look here as well: the interval holds whatever made one stop.
+
+    Args:
+        decision: What the looks say of the selection.
+        effect: Its difference from random subsets at the same look.
+    """
+    level, p_value = decision.level, p_different(effect)
+    return RandomVerdict(
+        outcome=_versus(effect, p_value < 2 * level),
+        difference=interval(effect, 1 - 2 * level),
+        confidence=decision.confidence,
+        adjusted_p=p_value,
+        repeated=True,
+    )
 
 
 def decision_words(decision: Decision, prune_fraction: float) -> str:
@@ -223,7 +246,8 @@ def _versus(effect: Effect, differs: bool) -> Versus:
 
 
 def _answer(outcome: Outcome, percent: str, margin: float, needed: str, found: str) -> str:
-    points = f"{100 * margin:.6g} points"
+    number = f"{100 * margin:.6g}"
+    points = f"{number} point{'' if number == '1' else 's'}"
     match outcome:
         case Outcome.YES:
             return f"{percent} can go: accuracy stays within {points} of the full set ({found})"

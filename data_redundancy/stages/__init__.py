@@ -5,5 +5,5 @@ A stage module's docstring is its help: what it reads, writes and takes, with an
 
 ORDER = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report")
 """What `run` does, one after the other."""
-OTHERS = ("export", "diff")
+OTHERS = ("answer", "export", "diff")
 """What there is besides."""

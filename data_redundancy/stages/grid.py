@@ -1,11 +1,16 @@
 """The trials of a sweep: shared by the stages that run and that report them."""
 
+import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_redundancy import metrics, parallel
 from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.stages.trials import FULL, Plan
+from data_redundancy.stages.trials import FULL, Plan, Trials
+
+log = logging.getLogger("data_redundancy")
 
 
 def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool, chosen: slice = slice(None)) -> list[Plan]:
@@ -35,6 +40,42 @@ def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool, chosen: slic
         name = FULL if method == FULL else keep_lists.name(method, fraction, seed)
         found.append(Plan(selection=name, method=method, prune_fraction=fraction, seed=seed, keep=keep))
     return found
+
+
+def run(trials: Trials, plans: Sequence[Plan], *, together: bool, label: str) -> list[dict[str, Any]]:
+    """Runs those of the trials that are not finished; says so of each of them.
+
+    Args:
+        trials: that run them.
+        plans: the trials.
+        together: whether they may run together.
+        label: what they are run for, as messages begin.
+
+    Returns:
+        The result of each of the plans; the same on all processes.
+    """
+    todo = [plan for plan in plans if trials.result(plan) is None]
+    if len(todo) < len(plans):
+        log.info("%s: %d of %d trials already done, skipped", label, len(plans) - len(todo), len(plans))
+    at_once, done = trials.at_once() if together and len(todo) > 1 else 1, len(plans) - len(todo)
+    with metrics.progress(label, total=len(plans), unit="trials", initial=done) as bar:
+        for batch in batches(todo, trials.alike, at_once=at_once, devices=parallel.local_devices()):
+            for result in [trials.run(batch[0])] if len(batch) == 1 else trials.run_together(batch):
+                done += 1
+                log.info(
+                    "%s: trial %d/%d, %s seed %d: test accuracy %.2f%% with %s images (%.1f s%s)",
+                    label,
+                    done,
+                    len(plans),
+                    result["selection"],
+                    result["seed"],
+                    100 * result["accuracy"],
+                    f"{result['num_kept']:,}",
+                    result["train_seconds"],
+                    "" if len(batch) == 1 else f" each, {len(batch)} at once",
+                )
+            bar.update(done)
+    return [trials.result(plan) for plan in plans]
 
 
 def batches(

@@ -11,6 +11,7 @@ Takes:
   n jobs on one workdir then share the sweep. sweep.trials_per_device: so many trials are trained at the same time, each
   whole on one device, with the results they have alone but for rounding; 0: one at a time over all devices; None: as
   many as there is memory for on accelerators, one at a time on CPU, on several processes and where images stream.
+  evidence.margin and .confidence, by which it says at the end what can go.
 Example:
   data-redundancy sweep --config=digits --workdir=runs/digits --config.sweep.fractions="(0.1,0.3,0.5)"
 """
@@ -19,7 +20,7 @@ import logging
 
 from ml_collections import ConfigDict
 
-from data_redundancy import metrics, parallel
+from data_redundancy import parallel
 from data_redundancy.stages import common, grid, trees
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.stages.trials import Trials, can_run_together
@@ -36,23 +37,10 @@ def run(config: ConfigDict, workdir: Workdir, *, shard: tuple[int, int] = (0, 1)
     trials = Trials(config, workdir)
     first, every = shard
     plans = grid.plans(config, KeepLists(config, workdir), make=True, chosen=slice(first, None, every))
-    todo = [plan for plan in plans if trials.result(plan) is None]
-    if len(todo) < len(plans):
-        log.info("sweep: %d of %d trials already done, skipped", len(plans) - len(todo), len(plans))
-    at_once, done = trials.at_once() if together and len(todo) > 1 else 1, len(plans) - len(todo)
-    with metrics.progress("sweep", total=len(plans), unit="trials", initial=done) as bar:
-        for batch in grid.batches(todo, trials.alike, at_once=at_once, devices=parallel.local_devices()):
-            for result in [trials.run(batch[0])] if len(batch) == 1 else trials.run_together(batch):
-                done += 1
-                log.info(
-                    "sweep: trial %d/%d, %s seed %d: test accuracy %.2f%% with %s images (%.1f s%s)",
-                    done,
-                    len(plans),
-                    result["selection"],
-                    result["seed"],
-                    100 * result["accuracy"],
-                    f"{result['num_kept']:,}",
-                    result["train_seconds"],
-                    "" if len(batch) == 1 else f" each, {len(batch)} at once",
-                )
-            bar.update(done)
+    results = grid.run(trials, plans, together=together, label="sweep")
+    if every == 1 and parallel.is_main_process():
+        # SciPy takes a while to import.
+        from data_redundancy.stages import questions
+
+        for line in questions.verdict_lines(config, workdir, results):
+            log.info("sweep: %s", line)

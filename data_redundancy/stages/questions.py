@@ -1,0 +1,211 @@
+"""Questions that are answered by adding seeds in rounds: their plans, and what was found."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from data_redundancy import evidence, parallel
+from data_redundancy import workdir as workdirs
+from data_redundancy.errors import InputError
+from data_redundancy.selection import METHODS
+from data_redundancy.stages import answers, fingerprints
+from data_redundancy.workdir import Workdir
+
+RANDOM = "random"
+
+_FORMAT = {"format": "data_redundancy answer", "version": 1}
+_NAMES = {
+    "margin": "--config.evidence.margin",
+    "confidence": "--config.evidence.confidence",
+    "seed": "--config.evidence.seed",
+    "looks": "numbers of seeds to look at (--max_trials, --config.evidence.first_look, .look_every)",
+    "fractions": "--config.sweep.fractions",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """Can a share of the training images go; of several shares, which is the largest that can?
+
+    Attributes:
+        method: that says which images go.
+        fractions: the shares, rising; several of them are tested upwards, until one is not a "yes".
+        margin: the loss of accuracy that is still accepted, a fraction.
+        plan: when to look.
+        seed: the first of the seeds, which count up.
+    """
+
+    method: str
+    fractions: tuple[float, ...]
+    margin: float
+    plan: evidence.Plan
+    seed: int
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The methods that a trial is run of for every seed, besides the one on the full set."""
+        return sides(self.method)
+
+    def seeds(self, number: int) -> tuple[int, ...]:
+        """The first `number` seeds."""
+        return tuple(range(self.seed, self.seed + number))
+
+    def narrow(self, config: ConfigDict, *, fraction: float, fractions: Sequence[float], num_seeds: int) -> ConfigDict:
+        """A config whose sweep has just the first `num_seeds` seeds, and some fractions; it selects `fraction`."""
+        narrowed = copy.deepcopy(config)
+        narrowed.select.fraction = fraction
+        narrowed.select.seed = self.seed
+        narrowed.sweep.fractions = tuple(fractions)
+        narrowed.sweep.methods = self.sides
+        narrowed.sweep.seeds = self.seeds(num_seeds)
+        return narrowed
+
+    def name(self, fraction: float | None) -> str:
+        """The name of what is saved about a fraction, or with None of the search for the largest."""
+        return f"{self.method}-largest" if fraction is None else workdirs.selection_name(self.method, fraction)
+
+    def planned(self, fraction: float | None) -> dict[str, Any]:
+        """What must not change after the first look, as it is saved."""
+        asked = {"fractions": list(self.fractions)} if fraction is None else {"fraction": fraction}
+        return {
+            "method": self.method,
+            **asked,
+            "margin": self.margin,
+            "confidence": self.plan.confidence,
+            "looks": list(self.plan.looks),
+            "seed": self.seed,
+        }
+
+
+def sides(method: str) -> tuple[str, ...]:
+    """The methods that are compared with the full set."""
+    return tuple(dict.fromkeys((method, RANDOM)))
+
+
+def ask(config: ConfigDict, *, largest: bool) -> Question:
+    """The question of `select.method` and `.fraction`, or of `sweep.fractions` for the largest.
+
+    Raises:
+        InputError: if nothing is to go, or so few trials or seeds are allowed that there can be no look.
+    """
+    asked, method = config.evidence, config.select.method
+    fractions = tuple(sorted(config.sweep.fractions)) if largest else (config.select.fraction,)
+    if not fractions[0] > 0:
+        raise InputError(f"--fraction={fractions[0]:g}: must be greater than 0 and less than 1")
+    per_seed = 1 + len(sides(method))
+    if asked.max_trials < per_seed * asked.first_look:
+        raise InputError(
+            f"--max_trials={asked.max_trials}: must be at least {per_seed * asked.first_look}: the first look is at "
+            f"{asked.first_look} seeds (--config.evidence.first_look), each with {per_seed} trials "
+            f"(full, {', '.join(sides(method))})"
+        )
+    looks = evidence.rounds(asked.first_look, asked.look_every, asked.max_trials // per_seed)
+    if asked.seed + looks[-1] > 2**32:
+        raise InputError(
+            f"--config.evidence.seed={asked.seed}: must be at most {2**32 - looks[-1]}, for {looks[-1]} seeds"
+        )
+    return Question(method, fractions, asked.margin, evidence.make_plan(looks, asked.confidence), asked.seed)
+
+
+def stages_before(config: ConfigDict, method: str) -> list[str]:
+    """The stages whose artifacts the selections of a method need, in order."""
+    trees = fingerprints.needs_trees(config, method)
+    stages = ["prepare"]
+    if trees or "embeddings" in METHODS[method].needs:
+        stages += ["train", "embed"]
+    if trees:
+        stages.append("cluster")
+    if fingerprints.score_name(config, method) is not None:
+        stages.append("score")
+    return stages
+
+
+def check_plan(workdir: Workdir, question: Question, fraction: float | None) -> dict[str, Any] | None:
+    """What is saved of a question; None where it was never asked. The same on all processes.
+
+    Raises:
+        InputError: if it was planned otherwise.
+    """
+    path = workdir.answer(question.name(fraction))
+    saved = workdirs.as_main_finds(lambda: _read(path))
+    if saved is None:
+        return None
+    there, now = saved["plan"], question.planned(fraction)
+    differing = [name for name in now if there.get(name) != now[name]]
+    if differing:
+        told = "; ".join(f"{_NAMES.get(n, n)}: {_text(there.get(n))} there, {_text(now[n])} now" for n in differing)
+        unseen = there["seed"] + there["looks"][-1]
+        raise InputError(
+            f"{path}: planned otherwise before the first look: {told}. Whoever changes a plan after looking errs more "
+            "often than the confidence says: give that plan, or ask in another --workdir, with trials that nobody has "
+            f"seen (--config.evidence.seed={unseen}), or remove the file if no result was seen yet"
+        )
+    return saved
+
+
+def save(workdir: Workdir, question: Question, fraction: float | None, found: Mapping[str, Any] | None) -> None:
+    """Saves a question with its plan, and what the looks so far found; the main process does."""
+    if parallel.is_main_process():
+        most = question.plan.looks[-1]
+        content = {
+            **_FORMAT,
+            "plan": question.planned(fraction),
+            "levels": list(question.plan.levels),
+            "seeds": list(question.seeds(most)),
+            "found": found,
+        }
+        path = workdir.answer(question.name(fraction))
+        with workdirs.writing(path):
+            workdirs.write_if_changed(path, (json.dumps(content, indent=2) + "\n").encode())
+    parallel.barrier(f"saved {question.name(fraction)} {None if found is None else found.get('num_seeds')}")
+
+
+def decided(config: ConfigDict, workdir: Workdir, method: str, fraction: float) -> dict[str, Any] | None:
+    """What the stage `answer` found of a fraction, with the margin and the confidence of this config; else None."""
+    saved = _read(workdir.answer(workdirs.selection_name(method, fraction)))
+    wanted = {"margin": config.evidence.margin, "confidence": config.evidence.confidence}
+    if saved is None or any(saved["plan"].get(name) != value for name, value in wanted.items()):
+        return None
+    return saved["found"]
+
+
+def verdict_lines(config: ConfigDict, workdir: Workdir, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line for every method and fraction: whether it can go.
+
+    Of what the stage `answer` was asked, as that found it; else by tests of as many trials as there are.
+
+    Args:
+        config: its margin and confidence.
+        workdir: with the trials.
+        results: of all finished trials.
+    """
+    trials = [answers.trial(result) for result in results]
+    lines, by_tests = [], []
+    for verdict in evidence.verdicts(trials, config.evidence.margin, config.evidence.confidence):
+        found = decided(config, workdir, verdict.method, verdict.prune_fraction)
+        if found is None:
+            by_tests.append(f"{verdict.method} {100 * verdict.prune_fraction:.6g}%")
+        lines.append(f"{verdict.method}: {found['words'] if found else evidence.verdict_words(verdict)}.")
+    if 0 < len(by_tests) < len(lines):
+        # The trials on the full set are the same: their number came of the answer about another method or fraction.
+        lines.append(f"Not asked by 'answer', so as if the number of seeds had been fixed: {', '.join(by_tests)}.")
+    return lines
+
+
+def _read(path: epath.Path) -> dict[str, Any] | None:
+    saved = workdirs.read_json(path)
+    if saved is None:
+        return None
+    complete = isinstance(saved, dict) and isinstance(saved.get("plan"), dict) and "found" in saved
+    if not complete or any(saved.get(name) != value for name, value in _FORMAT.items()):
+        raise InputError(f"{path}: not what the stage 'answer' writes; restore it, or remove it and run 'answer' again")
+    return saved
+
+
+def _text(value: Any) -> str:
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else str(value)
