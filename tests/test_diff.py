@@ -151,6 +151,17 @@ def kept(folder):
     return mask
 
 
+def test_labels_far_apart_are_counted_as_they_come(capfd, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    np.save("e.npy", load_digits().data[:40].astype(np.float32))
+    np.save("l.npy", np.array([7, 10**12]).repeat(20))
+    for out in ("a", "b"):
+        flags = ("--embeddings=e.npy", "--labels=l.npy", "--fraction=0.3", f"--out={out}")
+        assert run_here(capfd, "select", *flags).code == 0
+    text = diff(capfd, "a", "b")
+    assert re.findall(r"^(7|1000000000000) +20 +70.0% +70.0% ", text, re.MULTILINE) == ["7", "1000000000000"]
+
+
 def test_the_page(selections, capfd, monkeypatch):
     monkeypatch.chdir(selections)
     text = diff(capfd, "a", "b", "--workdir=w")
@@ -209,6 +220,8 @@ def test_labels_of_one_serve_for_both(selections, capfd, monkeypatch):
     [
         (["a"], "diff: 1 selections given, not two"),
         (["none", "r"], "none: no selection there; a name needs --workdir=DIR$"),
+        (["r/keep.npy", "r"], "r/keep.npy: no selection there; "),
+        (["a", "b", "--workdir=r/keep.npy"], "a: no selection there, and none in r/keep.npy$"),
         (["r", "c", "--workdir=w"], "c: no selection there; --workdir=w has a, b$"),
         (["r", "fewer"], "r and fewer are of different data sets: 500 and 400 examples$"),
         (["r", "others"], "r and others are of different data sets: label of example 0 is 0 and 1$"),
@@ -216,7 +229,7 @@ def test_labels_of_one_serve_for_both(selections, capfd, monkeypatch):
             ["r", "digest"],
             "r and digest are of different data sets: dataset.name 'x' and 'y'; .*_digest '1' and '2'$",
         ),
-        (["r", "b", "--fraction=0.1"], "--fraction=0.1: only the stage 'select' takes it$"),
+        (["r", "b", "--labels=l.npy"], "--labels=l.npy: only the stage 'select' takes it$"),
         (["r", "b", "--out=x"], "--out=x: only the stages 'select' and 'export' take it$"),
     ],
 )

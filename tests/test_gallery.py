@@ -211,6 +211,15 @@ def test_the_curve_of_heights_is_the_median_over_trees():
     assert gallery.heights_content([], [], 0.5) == {"share": [], "height": [], "cut": None}
 
 
+def test_small_classes_do_not_end_the_curve_of_heights():
+    """Of a class one image stays, whatever the share; a class of one has no merge to be counted."""
+    trees = [np.linspace(0.1, 1, 99), np.linspace(0.1, 1, 49), np.array([0.3]), np.empty(0)]
+    shown = gallery.heights_content(trees, [100, 50, 2, 1], 0.8)
+    assert shown["share"][-1] > 0.99
+    assert shown["cut"] == pytest.approx(np.median([trees[0][79], trees[1][39], 0.3]), rel=1e-5)
+    assert gallery.heights_content([np.empty(0)], [1], 0.5)["share"] == []
+
+
 # The map
 
 
@@ -307,6 +316,17 @@ def test_a_gallery_of_embeddings_alone(digits, tmp_path):
     assert sum(found["groups"]["size"]) == 60 + len(found["groups"]["size"])
 
 
+def test_labels_far_apart_are_classes_of_their_own(tmp_path):
+    """Such as numbers that another program gave; a list of names up to the largest would fill the memory."""
+    labels, embeddings = np.array([7, 10**12]).repeat(20), np.random.default_rng(0).normal(size=(40, 5))
+    selection = dr.select(dr.cluster_classes(embeddings, labels), 0.3)
+    dr.write_gallery(tmp_path, selection, embeddings=embeddings, labels=labels)
+    found = page_content.read(tmp_path)
+    assert found["dataset"]["class_names"] == ["7", "1000000000000"]
+    assert found["classes"]["size"] == [20, 20]
+    assert found["images"]["label"] == [int(index >= 20) for index in found["images"]["index"]]
+
+
 def test_written_again_it_stays_as_it_is(digits, selection, tmp_path):
     images, labels, embeddings = digits
     for _ in range(2):
@@ -324,6 +344,7 @@ def test_written_again_it_stays_as_it_is(digits, selection, tmp_path):
         ({"labels": [0, 1]}, r"^labels: 2 labels for 300 embeddings$"),
         ({"images": np.zeros((300, 8, 8))}, r"^images: float64 of shape \(300, 8, 8\), but uint8 of shape "),
         ({"images": np.zeros((299, 8, 8), np.uint8)}, r"^images: 299 images for 300 embeddings$"),
+        ({"images": [np.zeros((8 + i % 2, 8), np.uint8) for i in range(300)]}, r"^images: must all be of one shape, "),
         ({"class_names": ["a"]}, r"^class_names: 1 names, but labels go up to 9$"),
         ({"ids": ["a"]}, r"^ids: 1 ids for 300 embeddings$"),
         ({"max_warnings": -1}, r"^max_warnings: -1, but 0 or more is needed$"),
@@ -340,7 +361,9 @@ def test_arrays_that_do_not_belong_together(digits, selection, tmp_path, replace
 # Sizes
 
 
-def many_groups(tmp_path, *, groups, html_bytes, side=48, num_images=60_000, names=True):
+def many_groups(
+    tmp_path, *, groups, html_bytes, side=48, num_images=60_000, names=True, map_points=None, label_errors=None
+):
     """A gallery of pairs, with long names, of one image over and over."""
     rng = np.random.default_rng(0)
     index = np.arange(num_images)
@@ -364,8 +387,7 @@ def many_groups(tmp_path, *, groups, html_bytes, side=48, num_images=60_000, nam
         images=lambda rows, _: (noise[i % 64] for i in rows),
     )
     empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    gallery.write(
-        tmp_path,
+    report = gallery.Report(
         title="many",
         dataset={"name": "many", "version": "", "num_train": num_images, "num_test": 0, "digest": "",
                  "class_names": [str(c) for c in range(1000)]},
@@ -377,11 +399,11 @@ def many_groups(tmp_path, *, groups, html_bytes, side=48, num_images=60_000, nam
         evidence=gallery.NO_EVIDENCE,
         confidence=0.95,
         heights=gallery.heights_content([], [], 0.5),
-        map_points=None,
-        suspects=gallery.Suspects(empty, empty),
+        map_points=map_points,
+        suspects=gallery.Suspects(label_errors or empty, empty),
         notes=[],
-        limits=gallery.Limits(groups=groups, html_bytes=html_bytes),
     )  # fmt: skip
+    gallery.write(tmp_path, report, gallery.Limits(groups=groups, html_bytes=html_bytes))
     return selected, page_content.read(tmp_path)
 
 
@@ -403,3 +425,14 @@ def test_a_page_never_grows_beyond_its_limit(tmp_path):
     assert found["groups"]["tightness"] == pytest.approx(np.sort(selected.distance[1::2])[:shown], rel=1e-5)
     note = f"The gallery shows the {shown:,} tightest groups, as many as fit into report.max_html_mb (2.5); "
     assert found["warnings"]["notes"] == [f"{note}{everything - shown:,} are left out."]
+
+
+def test_nor_for_the_sake_of_warnings_and_points(tmp_path):
+    rng, index = np.random.default_rng(0), np.arange(60_000)
+    points = rng.normal(size=(len(index), 2))
+    map_points = projection.map_content(points, "PCA", "", index=index, labels=index % 1000, kept=index % 2 == 0)
+    errors = (rng.permutation(index)[:8000], rng.permutation(index)[:8000], np.full(8000, 0.125))
+    _, found = many_groups(tmp_path, groups=100_000, html_bytes=8e6, side=8, map_points=map_points, label_errors=errors)
+    assert 6e6 < (tmp_path / "index.html").stat().st_size < 8e6
+    assert 0 < len(found["groups"]["size"]) < 30_000
+    assert len(found["warnings"]["label_errors"]) == 8000

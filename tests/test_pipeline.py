@@ -16,7 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.cluster.hierarchy
 import tensorstore
-from command import LIMITED, TINY, error_line, popen, run_here, run_process, run_two_processes, write_digits
+from command import (
+    LIMITED,
+    NO_TENSORFLOW,
+    TINY,
+    error_line,
+    mtimes,
+    popen,
+    run_here,
+    run_process,
+    run_two_processes,
+    write_digits,
+)
 
 import data_redundancy as dr
 
@@ -42,14 +53,6 @@ TRIALS = [
     ]
 ]
 
-NO_TENSORFLOW = """
-import sys
-for name in ("tensorflow", "tensorflow_datasets", "clu"):
-    sys.modules[name] = None  # importing it raises ImportError
-from data_redundancy import main
-sys.exit(main.main())
-"""
-
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
@@ -72,10 +75,6 @@ def read_embeddings(workdir):
         spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(workdir / "embeddings" / name)}}
         arrays.append(np.asarray(tensorstore.open(spec, open=True).result().read().result()))
     return arrays
-
-
-def mtimes(folder):
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 # What a finished job leaves behind, whatever its source

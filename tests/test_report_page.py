@@ -65,7 +65,11 @@ def content():
             "num_kept": 6,
             "num_pruned": 6,
         },
-        "answer": {"headline": "50% can go", "lines": ["Accuracy 90.00%.", "Saves 6 images."]},
+        "answer": {
+            "headline": "50% can go",
+            "lines": ["Accuracy 90.00%.", "Saves 6 images."],
+            "others": ["random: no.", "random: yes."],
+        },
         "accuracy": [
             {
                 "method": method,
@@ -257,6 +261,21 @@ def test_filters_by_class_also_from_its_bar(driver):
     assert shown_groups(driver) == [2]
 
 
+def test_filters_by_a_class_that_no_representative_has(driver, opened):
+    """As where clusters cross classes."""
+    mixed = content()
+    mixed["images"]["label"][2:3] = mixed["images"]["label"][4:5] = [2]
+    mixed["dataset"]["class_names"] += ["dog", "emu"]
+    mixed["classes"] = {"size": [8, 4, 2, 3], "pruned": [5, 1, 2, 3]}
+    opened(mixed)
+    assert [option.text for option in Select(find(driver, "#class-filter")).options][3:] == ["dog (2)"]
+    bars = {bar.text.split("\n")[0]: bar for bar in find_all(driver, ".bar")}
+    browser.click(bars["dog"])
+    assert shown_groups(driver) == [0, 1]
+    browser.click(bars["emu"])
+    assert find(driver, "#status").text == "No group here has an image of emu."
+
+
 @pytest.mark.usefixtures("toys")
 @pytest.mark.parametrize(
     ("text", "groups", "hits"),
@@ -334,6 +353,8 @@ def test_a_large_group_shows_its_first_and_what_was_searched_and_all_on_request(
     assert len(find_all(driver, ".tile")) == 24
     search(driver, "#250")
     browser.wait_until(driver, lambda: len(find_all(driver, ".tile")) == 25)
+    search(driver, "many")  # which is in all names
+    browser.wait_until(driver, lambda: len(find_all(driver, ".tile")) == 48)
     more = find(driver, ".more")
     assert more.text == "Show all 300"
     browser.click(more)
@@ -392,6 +413,22 @@ def test_where_nothing_can_be_stored_marks_last_as_long_as_the_page(driver, open
         expect_marks(driver, {0: "drop"})
     finally:
         driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+@pytest.mark.usefixtures("toys")
+def test_undo_outlives_a_look_elsewhere(driver):
+    browser.click(tile(driver, 0))
+    press(driver, "d", "k")
+    expect_marks(driver, {0: "keep"})
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    driver.close()
+    driver.switch_to.window(first)
+    time.sleep(0.2)  # long enough to read marks that are there
+    for expected in ({0: "drop"}, {}):
+        browser.click(find(driver, "#undo"))
+        expect_marks(driver, expected)
+    assert not find(driver, "#undo").is_enabled()
 
 
 def test_marks_are_those_of_the_tab_that_was_used_last(driver, opened):
@@ -490,6 +527,10 @@ def test_refuses_a_veto_that_is_none_of_its_own(driver, tmp_path, change, reason
 def test_the_answer_comes_first_then_accuracy_with_its_interval(driver):
     assert find(driver, "main h1").text == "50% can go"
     assert [line.text for line in find_all(driver, "#answer-lines li")] == ["Accuracy 90.00%.", "Saves 6 images."]
+    others = find(driver, "#others")
+    assert others.text == "2 other answers from the same trials"
+    browser.click(find(driver, "#others-title"))
+    assert others.text.split("\n")[1:] == ["random: no.", "random: yes."]
     rows = [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in find_all(driver, "tbody tr")][:2]
     assert rows[1] == ["agglomerative", "50%", "6", "90.00% ± 1.00", "3", "−1.00 [−3.00, +1.00]", "–"]  # noqa: RUF001
     assert len(find_all(driver, "#accuracy-chart .whisker")) == 1
@@ -499,6 +540,46 @@ def test_the_answer_comes_first_then_accuracy_with_its_interval(driver):
     assert [label.text for label in find_all(driver, "#heights-chart .cut-label")] == ["cut at 0.2000", "50% pruned"]
 
 
+@pytest.mark.parametrize(
+    ("means", "half", "ticks"),
+    [
+        ((0.93, 0.98), 0.055, ["92.5%", "95.0%", "97.5%", "100.0%"]),  # an interval up to 103.5%
+        ((0.2, 0.8), 0.001, ["20%", "40%", "60%", "80%"]),
+        ((0.9001, 0.9009), 0.0001, ["90.02%", "90.04%", "90.06%", "90.08%", "90.10%"]),
+    ],
+)
+def test_ticks_say_where_they_are(driver, opened, means, half, ticks):
+    """None is rounded to what it is not, and none is beyond what an accuracy can be."""
+    toys = content()
+    for row, mean in zip(toys["accuracy"], means, strict=False):
+        row["mean"] = mean
+    toys["accuracy"][1]["full"] = {"mean": 0.0, "low": -half, "high": half}
+    opened(toys)
+    texts = browser.wait_until(driver, lambda: find_all(driver, "#accuracy-chart text[text-anchor='end']"))
+    assert [text.text for text in texts] == ticks
+    title = find(driver, "#accuracy-chart .title[transform]").rect
+    assert title["x"] + title["width"] <= min(text.rect["x"] for text in texts)
+
+
+def test_many_losing_classes_do_not_bury_the_map(driver, opened):
+    crowd = many(1)
+    crowd["warnings"]["losing_classes"] = [{"label": c, "change": -0.1, "low": None, "high": None} for c in range(500)]
+    opened(crowd)
+    assert len(find_all(driver, "#losing-classes tbody tr")) == 12
+    browser.click(find(driver, "#losing-classes button"))
+    assert len(find_all(driver, "#losing-classes tbody tr")) == 24
+
+
+def test_the_share_pruned_is_what_is_pruned(driver, opened):
+    toys = content()
+    toys["selection"] |= {"fraction": 0.5, "num_kept": 8, "num_pruned": 4}  # as by a veto
+    toys["dataset"]["num_test"] = 0
+    opened(toys)
+    names, values = ([e.text for e in find_all(driver, f"#figures {tag}")] for tag in ("dt", "dd"))
+    assert dict(zip(names, values, strict=True))["share pruned"] == "33.33%"
+    assert "test images" not in names
+
+
 def test_says_what_is_missing(driver, opened):
     bare = content()
     bare.update(accuracy=[], map=None, heights={"share": [], "height": [], "cut": None})
@@ -506,7 +587,7 @@ def test_says_what_is_missing(driver, opened):
     bare["warnings"] = {"label_errors": [], "leaks": [], "losing_classes": [], "notes": []}
     opened(bare)
     assert find(driver, "#accuracy-note").text.startswith("No trials yet")
-    assert "without a tree" in find(driver, "#heights-note").text
+    assert find(driver, "#heights-note").text.startswith("None are at hand")
     assert find(driver, "#cards").text == "This selection has no groups of redundant images."
     assert [note.text for note in find_all(driver, ".warning .note")] == ["None found."] * 3
     assert not find(driver, "#map").is_displayed()

@@ -25,6 +25,7 @@ __all__ = [
     "Images",
     "Limits",
     "Names",
+    "Report",
     "Selected",
     "Split",
     "Suspects",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _NEAREST = 0.1
+_BYTES_OF_ROW, _BYTES_OF_PAIR = 9, 90  # in the page, at the most
 NO_EVIDENCE: dict[str, Any] = {"accuracy": [], "losing_classes": []}
 """What there is of trials where there are none."""
 
@@ -66,6 +68,41 @@ class Suspects:
 
     label_errors: tuple[np.ndarray, np.ndarray, np.ndarray]
     leaks: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Report:
+    """What there is to show.
+
+    Attributes:
+        title: of the page.
+        dataset: as `page.write` takes it.
+        selected: the selection, of N training images.
+        train: these.
+        test: the test images; None where there are none to be shown.
+        image_shape: (H, W, C) of the small images of both splits; None where there are no images.
+        answer: "headline", "lines" and, about other selections, "others".
+        evidence: "accuracy" and "losing_classes", as `page.write` takes them; else `NO_EVIDENCE`.
+        confidence: level of its intervals.
+        heights: as of `heights_content`.
+        map_points: as of `make_map`.
+        suspects: for the warnings.
+        notes: what there is to say beside them, in words.
+    """
+
+    title: str
+    dataset: Mapping[str, Any]
+    selected: Selected
+    train: Split
+    test: Split | None
+    image_shape: tuple[int, int, int] | None
+    answer: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    confidence: float
+    heights: Mapping[str, Any]
+    map_points: Mapping[str, Any] | None
+    suspects: Suspects
+    notes: Sequence[str]
 
 
 def default_near_duplicate(selected: Selected) -> float | None:
@@ -101,43 +138,14 @@ def make_map(
     return projection.map_content(points, name, note, index=index, labels=labels, kept=kept)
 
 
-def write(
-    directory: os.PathLike,
-    *,
-    title: str,
-    dataset: Mapping[str, Any],
-    selected: Selected,
-    train: Split,
-    test: Split | None,
-    image_shape: tuple[int, int, int] | None,
-    answer: Mapping[str, Any],
-    evidence: Mapping[str, Any],
-    confidence: float,
-    heights: Mapping[str, Any],
-    map_points: Mapping[str, Any] | None,
-    suspects: Suspects,
-    notes: Sequence[str],
-    limits: Limits,
-) -> epath.Path:
+def write(directory: os.PathLike, report: Report, limits: Limits) -> epath.Path:
     """Writes the report: DIRECTORY/index.html, and DIRECTORY/thumbnails/ where these do not fit into it.
 
     Written again from the same, it is left as it is.
 
     Args:
         directory: local, or in a bucket.
-        title: of the page.
-        dataset: as `page.write` takes it.
-        selected: the selection, of N training images.
-        train: these.
-        test: the test images; None where there are none to be shown.
-        image_shape: (H, W, C) of the small images of both splits; None where there are no images.
-        answer: "headline" and "lines".
-        evidence: "accuracy" and "losing_classes", as `page.write` takes them; else `NO_EVIDENCE`.
-        confidence: level of its intervals.
-        heights: as of `heights_content`.
-        map_points: as of `make_map`.
-        suspects: for the warnings.
-        notes: what there is to say beside them, in words.
+        report: what to show.
         limits: of sizes.
 
     Returns:
@@ -146,38 +154,62 @@ def write(
     from data_redundancy.gallery import page
 
     directory = storage.locate(directory, "directory")
-    notes = list(notes)
-    content = {
-        "title": title,
-        "dataset": dict(dataset),
-        "selection": contents.selection_content(selected),
-        "answer": dict(answer),
-        "accuracy": evidence["accuracy"],
-        "confidence": confidence,
-        "classes": contents.classes_content(train.labels, selected.kept, len(dataset["class_names"])),
-        "heights": dict(heights),
-    }
-    room = limits.html_bytes - contents.PAGE_BYTES - contents.num_bytes({**content, "map": map_points})
-    groups = _groups_to_show(selected, train, limits, room, notes)
-    (errors_a, errors_b, _), (leaks_test, leaks_train, _) = suspects.label_errors, suspects.leaks
-    rows = contents.make_rows(groups, np.concatenate([errors_a, errors_b, leaks_train]), leaks_test)
-    content["images"] = contents.images_content(rows, selected, train, test)
-    content["groups"] = contents.groups_content(groups)
-    if map_points is not None:
-        image = rows.of(np.array(map_points["index"]), is_test=False).tolist()
-        content["map"] = {**map_points, "image": image}
-    else:
-        content["map"] = None
-    content["warnings"] = {
-        **_suspects_content(suspects, rows, train, test),
-        "losing_classes": evidence["losing_classes"],
-        "notes": notes,
-    }
-    room = limits.html_bytes - contents.PAGE_BYTES - contents.num_bytes(content)
-    content["thumbnails"] = _thumbnails(directory, rows, train, test, image_shape, room)
+    numbers, notes = _numbers(report), list(report.notes)
+    room = limits.html_bytes - contents.PAGE_BYTES
+    room_for_groups = room - contents.num_bytes({**numbers, "map": report.map_points}) - _bytes_besides(report)
+    groups = _groups_to_show(report.selected, report.train, limits, room_for_groups, notes)
+    rows = contents.make_rows(groups, np.concatenate(_suspected(report.suspects)), report.suspects.leaks[0])
+    content = {**numbers, **_looks(report, groups, rows, notes)}
+    content["thumbnails"] = _thumbnails(directory, rows, report, room - contents.num_bytes(content))
     page.write(directory, content)
     thumbnails.remove_others(directory, content["thumbnails"]["sheets"])
     return directory / page.NAME
+
+
+def _numbers(report: Report) -> dict[str, Any]:
+    """What there is to read."""
+    selected, num_classes = report.selected, len(report.dataset["class_names"])
+    return {
+        "title": report.title,
+        "dataset": dict(report.dataset),
+        "selection": contents.selection_content(selected),
+        "answer": dict(report.answer),
+        "accuracy": report.evidence["accuracy"],
+        "confidence": report.confidence,
+        "classes": contents.classes_content(report.train.labels, selected.kept, num_classes),
+        "heights": dict(report.heights),
+    }
+
+
+def _looks(report: Report, groups: Groups, rows: contents.Rows, notes: list[str]) -> dict[str, Any]:
+    """What there is to look at, thumbnails apart."""
+    points = report.map_points
+    return {
+        "images": contents.images_content(rows, report.selected, report.train, report.test),
+        "groups": contents.groups_content(groups),
+        "map": points and {**points, "image": rows.of(np.array(points["index"]), is_test=False).tolist()},
+        "warnings": {
+            **_suspects_content(report.suspects, rows, report.train, report.test),
+            "losing_classes": report.evidence["losing_classes"],
+            "notes": notes,
+        },
+    }
+
+
+def _suspected(suspects: Suspects) -> list[np.ndarray]:
+    """The training images of warnings."""
+    return [*suspects.label_errors[:2], suspects.leaks[1]]
+
+
+def _bytes_besides(report: Report) -> int:
+    """About how many bytes of the page rows take that are not of groups, at the most: of warnings, and of the map."""
+    suspects, points = report.suspects, report.map_points
+    of_test = suspects.leaks[0]
+    taken = contents.bytes_of_images(np.unique(np.concatenate(_suspected(suspects))), report.train).sum()
+    if len(of_test):
+        taken += contents.bytes_of_images(np.unique(of_test), report.test).sum()
+    taken += _BYTES_OF_PAIR * (len(suspects.label_errors[0]) + len(of_test))
+    return int(taken) + (_BYTES_OF_ROW * len(points["index"]) if points else 0)
 
 
 def _groups_to_show(selected: Selected, train: Split, limits: Limits, num_bytes: float, notes: list[str]) -> Groups:
@@ -222,18 +254,12 @@ def _identical(split: Split | None, index: np.ndarray, other_split: Split, other
     return contents.are_identical(split.images(index, False), other_split.images(other, False))
 
 
-def _thumbnails(
-    directory: epath.Path,
-    rows: contents.Rows,
-    train: Split,
-    test: Split | None,
-    image_shape: tuple[int, int, int] | None,
-    num_bytes: float,
-) -> dict[str, Any]:
+def _thumbnails(directory: epath.Path, rows: contents.Rows, report: Report, num_bytes: float) -> dict[str, Any]:
+    image_shape = report.image_shape
     layout = thumbnails.make_layout(image_shape or (1, 1, 1), max(1, len(rows.index)))
     sheets = []
     if image_shape is not None:
-        images = _images(rows, train, test)
+        images = _images(rows, report.train, report.test)
         sheets = thumbnails.place_sheets(directory, thumbnails.make_sheets(images, layout), num_bytes=num_bytes)
     sizes = {name: getattr(layout, name) for name in ("width", "height", "columns", "rows")}
     return {**sizes, "sheets": sheets}

@@ -28,10 +28,7 @@ def split(
         InputError: naming the argument that does not fit.
     """
     images = None if images is None else _check_images(images, len(labels))
-    num_classes = int(labels.max()) + 1
-    names = [str(label) for label in range(num_classes)] if class_names is None else [str(name) for name in class_names]
-    if len(names) < num_classes:
-        raise InputError(f"class_names: {len(names)} names, but labels go up to {num_classes - 1}")
+    labels, names = _named(labels, class_names)
     if ids is not None and len(ids) != len(labels):
         raise InputError(f"ids: {len(ids)} ids for {len(labels)} embeddings")
     return (
@@ -73,8 +70,7 @@ def write(
     """
     limits, num_kept, num_images = gallery.Limits(), int(selected.kept.sum()), len(train.labels)
     first = next(iter(train.images(np.array([0]), True)), None) if train.images else None
-    return gallery.write(
-        directory,
+    report = gallery.Report(
         title=title,
         dataset={
             "name": title,
@@ -99,8 +95,8 @@ def write(
         map_points=gallery.make_map(embeddings, train.labels, selected.kept, method="pca", max_points=limits.points),
         suspects=suspects,
         notes=notes,
-        limits=limits,
     )
+    return gallery.write(directory, report, limits)
 
 
 def selected(selection: Any) -> gallery.Selected:
@@ -111,8 +107,22 @@ def selected(selection: Any) -> gallery.Selected:
     )
 
 
+def _named(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
+    """Labels that count along the names; those without names are numbered anew, for they may be far apart."""
+    if class_names is None:
+        there, labels = np.unique(labels, return_inverse=True)
+        return labels, [str(label) for label in there.tolist()]
+    names = [str(name) for name in class_names]
+    if len(names) <= labels.max():
+        raise InputError(f"class_names: {len(names)} names, but labels go up to {labels.max()}")
+    return labels, names
+
+
 def _check_images(images: ArrayLike, num_examples: int) -> np.ndarray:
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError:  # what differs in shape makes no array
+        raise InputError("images: must all be of one shape, [N, H, W, C] or [N, H, W] uint8") from None
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
         raise InputError(f"images: {images.dtype} of shape {images.shape}, but uint8 of shape [N, H, W, C] is needed")
     if len(images) != num_examples:

@@ -90,11 +90,17 @@ def make_rows(groups: Groups, train: np.ndarray, test: np.ndarray) -> Rows:
 def bytes_of_members(groups: Groups, split: Split) -> np.ndarray:
     """About how many bytes of the page every member of every group takes, [R], at the most."""
     index = groups.members
-    # Index, label, distance and split, with commas; a representative has a group beside that.
-    numbers = len(str(len(split.labels))) + len(str(split.labels.max())) + 12 + 2 + 4
+    # A representative has a group beside what it is itself.
     group = np.isin(np.arange(len(index)), groups.start) * (len(str(len(index))) + len(str(groups.size.max())) + 15)
+    return group + bytes_of_images(index, split)
+
+
+def bytes_of_images(index: np.ndarray, split: Split) -> np.ndarray:
+    """About how many bytes of the page every image takes, [n], at the most."""
+    # Index, label, distance and split, with commas.
+    numbers = len(str(len(split.labels))) + len(str(split.labels.max())) + 12 + 2 + 4
     names = zip(split.ids(index), split.files(index), strict=True)
-    return group + np.array([numbers + _length(one) + _length(other) + 2 for one, other in names])
+    return np.array([numbers + _length(one) + _length(other) + 2 for one, other in names], np.int64)
 
 
 def _length(name: str | None) -> int:
@@ -180,16 +186,18 @@ def merge_heights(heights: Sequence[np.ndarray], sizes: Sequence[int], shares: n
     """
     found = np.full((len(heights), len(shares)), np.nan)
     for row, of_tree, size in zip(found, heights, sizes, strict=True):
-        merges = np.round(shares * size).astype(np.int64)
+        merges = np.minimum(np.round(shares * size).astype(np.int64), size - 1)  # one at least stays
         there = merges <= len(of_tree)
         row[there] = np.concatenate([[0.0], of_tree])[merges[there]]
     return np.median(found, axis=0)
 
 
 def heights_content(heights: Sequence[np.ndarray], sizes: Sequence[int], share: float, points: int = 500) -> dict:
-    """The curve of merge heights, and where it is at the share that was pruned."""
-    if not heights:
+    """The curve of merge heights, and where it is at the share that was pruned; trees of one leaf have none."""
+    trees = [(of_tree, size) for of_tree, size in zip(heights, sizes, strict=True) if size > 1]
+    if not trees:
         return {"share": [], "height": [], "cut": None}
+    heights, sizes = zip(*trees, strict=True)
     shares = np.arange(1, points) / points
     curve = merge_heights(heights, sizes, shares)
     there = ~np.isnan(curve)

@@ -36,7 +36,7 @@ def write(directory: os.PathLike, content: dict[str, Any]) -> None:
             - "title": str.
             - "dataset": "name", "version", "num_train", "num_test", "class_names", "digest".
             - "selection": "name", "method", "fraction", "num_kept", "num_pruned".
-            - "answer": "headline" and "lines", in words.
+            - "answer": "headline" and "lines", in words; "others", of other selections, may be missing.
             - "accuracy": a list of "method", "fraction", "num_kept", "num_seeds", "mean", "std", "full", "random": of
               every method and fraction the accuracy in [0, 1] over seeds; "full" and "random" are the differences from
               these ("mean", "low", "high"), or None. "confidence": level of the intervals.

@@ -34,6 +34,7 @@ def answer(
     equal: str,
     confidence: float,
     margin: float,
+    decided: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The answer first: what pruning costs, and what it saves.
 
@@ -47,32 +48,37 @@ def answer(
         equal: what trials share, steps or epochs.
         confidence: level of intervals.
         margin: the loss of accuracy that is still accepted, a fraction.
+        decided: what the stage `answer` found, if it was asked: "words" and "versus_random". It added seeds until the
+            answer came out, which the tests here know nothing of.
 
     Returns:
-        "headline" and "lines".
+        "headline", "lines", and as "others" the answers about other selections.
     """
     pruned = f"{num_train - num_kept:,} of {num_train:,} training images go"
     images = f"{pruned} ({_percent(1 - num_kept / num_train)}); {num_kept:,} stay."
+    if num_kept == num_train:
+        return {"headline": "Nothing goes: this selection keeps every image", "lines": [images], "others": []}
     if not results:
         headline = f"No trial was run: what pruning {_percent(fraction)} costs is not known yet"
-        return {"headline": headline, "lines": [images, "The stage 'sweep' trains on what is kept, and measures it."]}
+        lines = [images, "The stage 'sweep' trains on what is kept, and measures it."]
+        return {"headline": headline, "lines": lines, "others": []}
     verdicts = evidence.verdicts([trial(result) for result in results], margin, confidence)
     own = next((v for v in verdicts if (v.method, v.prune_fraction) == (method, fraction)), None)
     others = [f"{v.method}: {evidence.verdict_words(v)}." for v in verdicts if v is not own]
     if own is None:
         headline = f"No trial of {name} is finished: what it costs is not known yet"
-        return {"headline": headline, "lines": [images, *others]}
-    words = evidence.verdict_words(own)
+        return {"headline": headline, "lines": [images], "others": others}
+    words = decided["words"] if decided else evidence.verdict_words(own)
     of_own, of_full = (
         [r for r in results if (r["method"], r["prune_fraction"]) == key] for key in ((method, fraction), ("full", 0.0))
     )
     lines = [
         images,
         *_accuracy(of_own, of_full),
-        *_random(own),
+        *(_random_decided(decided) if decided else _random(own)),
         *_savings(of_own, of_full, equal, num_kept / num_train),
     ]
-    return {"headline": words[0].upper() + words[1:], "lines": [*lines, *others]}
+    return {"headline": words[0].upper() + words[1:], "lines": lines, "others": others}
 
 
 def accuracy(rows: Sequence[evidence.Row]) -> list[dict[str, Any]]:
@@ -153,22 +159,36 @@ def _random(verdict: evidence.Verdict) -> list[str]:
     return [f"Against random subsets of the same size: {words}."]
 
 
+def _random_decided(decided: Mapping[str, Any]) -> list[str]:
+    versus = decided["versus_random"]
+    return [] if versus is None else [f"Against random subsets of the same size: {versus['words']}."]
+
+
 def _savings(
     own: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]], equal: str, share_kept: float
 ) -> list[str]:
     """What is saved of training time, which is not what a trial measured where trials took equally many steps."""
+    saved = _percent(1 - share_kept)
+    # The median, since the first trial of a process compiles, and one that was cut off has timed only its end.
+    seconds_own, seconds_full = (
+        float(np.median([result["train_seconds"] for result in results])) if results else None
+        for results in (own, full)
+    )
     if equal == "steps":
         line = (
             f"All trials took {own[0]['steps']:,} steps, so none of them trained for less; at an equal number of "
-            f"epochs a run on what is kept would save {_percent(1 - share_kept)} of the training time."
+            f"epochs a run on what is kept would save {saved} of the training time"
         )
-    else:
-        line = f"Trained for as many epochs, a run on what is kept saves {_percent(1 - share_kept)} of the steps"
-        line += f" ({own[0]['steps']:,} instead of {full[0]['steps']:,})." if full else "."
+        if not full:
+            return [f"{line}."]
+        return [f"{line}, about {(1 - share_kept) * seconds_full:.3g} of the {seconds_full:.3g} s of a trial (median)."]
+    line = f"Trained for as many epochs, a run on what is kept saves {saved} of the steps"
     if not full:
-        return [line]
-    seconds = [np.mean([result["train_seconds"] for result in results]) for results in (own, full)]
-    return [line, "Measured per trial: {:.3g} s of training on what is kept, {:.3g} s on all images.".format(*seconds)]
+        return [f"{line}."]
+    return [
+        f"{line} ({own[0]['steps']:,} instead of {full[0]['steps']:,}).",
+        f"Measured: {seconds_own:.3g} s of training on what is kept, {seconds_full:.3g} s on all images (medians).",
+    ]
 
 
 def _percent(share: float) -> str:

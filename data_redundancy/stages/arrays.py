@@ -178,7 +178,10 @@ def _labels(columns, name: str, where: str, labels_from: str) -> dict:
     """Labels as numbers; strings are numbered in sorted order."""
     values, names = columns.values(name), columns.class_names(name)
     if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where}: labels must be integers or text, but {error.object!r} is not UTF-8") from None
     if values.dtype.kind in "UO":
         texts, values = np.unique(values, return_inverse=True)
         names = tuple(map(str, texts))
@@ -244,7 +247,10 @@ def _opener(path: pathlib.Path, where: str) -> Callable[[pathlib.Path, str], _Ar
 
 def _folder_opener(path: pathlib.Path, where: str) -> Callable[[pathlib.Path, str], _Arrays | _Table]:
     if (path / "dataset_dict.json").is_file():
-        splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
+        try:
+            splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
+        except (OSError, ValueError, LookupError, TypeError):
+            raise InputError(f"{where}: {path / 'dataset_dict.json'} does not list the splits of a data set") from None
         raise InputError(
             f"{where}: holds the splits {', '.join(splits)}; name one of them, such as {path / splits[0]}"
             if splits
@@ -320,13 +326,15 @@ def _parquet_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _classes_of_schema(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     """Class names, as Hugging Face's `datasets` notes them in the Parquet files it writes."""
-    noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = noted.get("info", {}).get("features", {})
-    return {
-        name: tuple(feature["names"])
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and "names" in feature
-    }
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            name: tuple(map(str, feature["names"]))
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}  # another program's notes, or none: names are a bonus
 
 
 def _open_hugging_face(path: pathlib.Path, where: str) -> _Table:

@@ -116,11 +116,12 @@ def _differing_fields(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 def _page(a: _Chosen, b: _Chosen) -> list[str]:
     label = _either(a, b, "label")
-    labels = np.zeros(len(a.kept), np.int64) if label is None else label.to_numpy()
+    # Numbered anew: those of embeddings from elsewhere may be far apart.
+    labels = np.zeros(len(a.kept), int) if label is None else np.unique(label.to_numpy(), return_inverse=True)[1]
     pruned, kept = overlap(~a.kept, ~b.kept, labels), overlap(a.kept, b.kept, labels)
     lines = [*_heading(a, b), "", _overlaps(pruned, kept), "", *_in_words(pruned, agreement(a.kept, b.kept, labels))]
     if label is not None:
-        lines += ["", *_classes(a, b, labels)]
+        lines += ["", *_classes(a, b, label, labels)]
     lines += ["", *_only("A", a.kept & ~b.kept, a, b), "", *_only("B", b.kept & ~a.kept, a, b)]
     return lines
 
@@ -174,13 +175,14 @@ def _in_words(pruned: Overlap, kappa: float) -> list[str]:
     return textwrap.wrap(text, 110)
 
 
-def _classes(a: _Chosen, b: _Chosen, labels: np.ndarray) -> list[str]:
+def _classes(a: _Chosen, b: _Chosen, label: pa.ChunkedArray, labels: np.ndarray) -> list[str]:
     names = _either(a, b, "class_name")
+    names = label if names is None else names
     first = dict(zip(*np.unique(labels, return_index=True), strict=True))  # an example of every class
     shares = class_shares(a.kept, b.kept, labels)
     rows = [
         [
-            str(share.label) if names is None else names[int(first[share.label])].as_py(),
+            str(names[int(first[share.label])].as_py()),
             f"{share.size:,}",
             _percent(share.kept_a / share.size),
             _percent(share.kept_b / share.size),

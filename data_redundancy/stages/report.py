@@ -70,6 +70,7 @@ def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict
     """Shows the table, and writes it and the plot; returns their paths."""
     # SciPy and matplotlib take longer to import than other stages should wait.
     from data_redundancy import evidence
+    from data_redundancy.stages import questions
 
     rows = _rows(config, results)
     title = (
@@ -82,13 +83,14 @@ def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict
     }
     for name, content in contents.items():
         workdirs.write_if_changed(workdir.report / name, content)
-    print(f"\n{title}\n\n{evidence.format_table(rows)}\n")
+    lines = "\n".join(questions.verdict_lines(config, workdir, results))
+    print(f"\n{title}\n\n{evidence.format_table(rows)}\n\n{lines}\n")
     return [workdir.report / name for name in contents]
 
 
 def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict], chosen: looks.Chosen) -> Any:
     """Writes the page; returns its path."""
-    from data_redundancy.stages import answers
+    from data_redundancy.stages import answers, questions
 
     dataset, confidence, notes = common.load_dataset(config), config.evidence.confidence, []
     train, test = pictures.splits(config, dataset)
@@ -98,8 +100,7 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
         results, **asked, class_names=dataset.class_names, confidence=confidence
     )
     embeddings = looks.embeddings(config, workdir, notes)
-    return gallery.write(
-        workdir.report,
+    report = gallery.Report(
         title=f"{dataset.name}, {chosen.name}",
         dataset=looks.about(dataset),
         selected=selected,
@@ -115,6 +116,7 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
             equal=config.sweep.equal,
             confidence=confidence,
             margin=config.evidence.margin,
+            decided=questions.decided(config, workdir, chosen.method, chosen.fraction),
         ),
         evidence={
             "accuracy": answers.accuracy(_rows(config, results)) if results else [],
@@ -125,8 +127,8 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
         map_points=looks.map_points(config, embeddings, selected),
         suspects=looks.suspects(config, workdir, embeddings, selected, notes),
         notes=[*about_classes, *notes],
-        limits=looks.limits(config),
     )
+    return gallery.write(workdir.report, report, looks.limits(config))
 
 
 def _rows(config: ConfigDict, results: Sequence[dict]) -> list:

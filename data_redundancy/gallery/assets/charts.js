@@ -8,10 +8,17 @@ function niceTicks(low, high, n) {
   return range(Math.floor(high / step + 1e-9) - first + 1).map((i) => (first + i) * step);
 }
 
+/** How many decimals tell ticks apart, and write each as it is. */
+function decimals(ticks, most) {
+  const exact = (n) => ticks.every((tick) => Math.abs(Number(tick.toFixed(n)) - tick) < 1e-9 * Math.max(1, Math.abs(tick)));
+  return range(most).find(exact) ?? most;
+}
+
 /** An SVG with axes; `axes` has x and y as {domain, ticks, format, title}. Returns it with its two scales. */
 function frame(width, axes, label) {
   const height = Math.round(Math.min(360, Math.max(240, width * 0.45)));
-  const margin = { left: 58, right: 16, top: 14, bottom: 46 };
+  const longest = Math.max(...axes.y.ticks.map((tick) => axes.y.format(tick).length));
+  const margin = { left: Math.max(58, 30 + 7 * longest), right: 16, top: 14, bottom: 46 };
   const right = width - margin.right, bottom = height - margin.bottom;
   const scale = ([low, high], from, to) => (value) => from + ((value - low) / (high - low || 1)) * (to - from);
   const x = scale(axes.x.domain, margin.left, right), y = scale(axes.y.domain, bottom, margin.top);
@@ -80,7 +87,9 @@ const accuracyChart = (() => {
     const [low, high] = extent(values), room = (high - low) * 0.08 || 0.01;
     const fractions = [...new Set(others.map((row) => row.fraction))].sort((a, b) => a - b);
     const domain = [0, Math.max(...fractions, 0.05) * 1.08];
-    const steps = niceTicks(low - room, high + room, 6), digits = steps[1] - steps[0] < 0.0099 ? 1 : 0;
+    // An interval may end above 100%, where no accuracy is.
+    const steps = niceTicks(low - room, high + room, 6).filter((tick) => tick <= 1 + 1e-9);
+    const digits = decimals(steps.map((tick) => 100 * tick), 4);
     const apart = fractions.every((f, i) => !i || ((f - fractions[i - 1]) / domain[1]) * width > 55);
     const chart = frame(width, {
       x: { domain, ticks: apart ? fractions : niceTicks(...domain, 5), format: shortPercent, title: "training images pruned" },
@@ -131,7 +140,8 @@ const accuracyChart = (() => {
 
   return () => {
     if (!rows.length) {
-      byId("accuracy-note").textContent = "No trials yet: run the stages sweep and report to measure what pruning costs.";
+      byId("accuracy-note").textContent =
+        "No trials yet, so what pruning costs is not known. In a workdir the stages sweep and report measure it.";
       byId("accuracy-table").closest(".scroll").hidden = true;
       return;
     }
@@ -148,7 +158,7 @@ const classBars = (() => {
   const { size, pruned } = content.classes;
   const share = size.map((n, label) => (n ? pruned[label] / n : 0));
   const total = size.reduce((a, b) => a + b, 0), overall = total ? pruned.reduce((a, b) => a + b, 0) / total : 0;
-  const widest = Math.max(...share, 1e-9);
+  const widest = Math.max(extent(share)[1], 1e-9);
 
   function bar(label, onChoose) {
     const row = make(
@@ -201,7 +211,7 @@ const heightChart = (() => {
   function draw(width) {
     const top = Math.max(extent(points.map(([, height]) => height))[1], cut ?? 0) * 1.05 || 1;
     const domain = [0, Math.max(points.at(-1)[0], content.selection.fraction, 1e-9)];
-    const ticks = niceTicks(0, top, 5), digits = Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(ticks[1] - ticks[0] || 1))));
+    const ticks = niceTicks(0, top, 5), digits = decimals(ticks, 8);
     const chart = frame(width, {
       x: { domain, ticks: niceTicks(...domain, 5), format: shortPercent, title: "training images pruned" },
       y: { domain: [0, top], ticks, format: (v) => v.toFixed(digits), title: "merge height" },
@@ -241,7 +251,7 @@ const heightChart = (() => {
 
   return () => {
     if (!points.length) {
-      byId("heights-note").textContent = "This selection was made without a tree of merges.";
+      byId("heights-note").textContent = "None are at hand: not every selection is made with a tree of merges, or comes with it.";
       return;
     }
     byId("heights-note").textContent =

@@ -80,8 +80,9 @@ const gallery = (() => {
 
   function card(g) {
     const rows = members(g), first = rows[0], limit = expanded.get(g) ?? FIRST;
-    // What was searched is shown even where it stands far back.
-    const shown = rows.filter((row, i) => i < limit || hit?.(row));
+    // What was searched is shown even where it stands far back, though not all of it where that is much.
+    let back = 0;
+    const shown = rows.filter((row, i) => i < limit || (back < FIRST && hit?.(row) && ++back));
     const left = rows.length - shown.length;
     const element = make(
       "article", { class: "card", "data-group": g, "aria-label": `Group of ${rows.length}, ${className(images.label[first])}` },
@@ -182,7 +183,9 @@ const gallery = (() => {
 
   function classOptions() {
     const sizes = new Map();
-    for (const start of groups.start) sizes.set(images.label[start], (sizes.get(images.label[start]) ?? 0) + 1);
+    for (const g of range(numGroups)) {
+      for (const label of new Set(members(g).map((row) => images.label[row]))) sizes.set(label, (sizes.get(label) ?? 0) + 1);
+    }
     const labels = [...sizes.keys()].sort((a, b) => a - b);
     byId("class-filter").replaceChildren(
       make("option", { value: "" }, "all classes"),
@@ -193,7 +196,7 @@ const gallery = (() => {
   function showClass(label) {
     byId("class-filter").value = label;
     if (byId("class-filter").value !== String(label)) {
-      status(`${className(label)} has no redundant images.`);
+      status(`No group here has an image of ${className(label)}.`);
       return;
     }
     update();

@@ -6,13 +6,17 @@ function showAnswer() {
   byId("over").textContent = [dataset.name, dataset.version, selection.name].filter(Boolean).join(" · ");
   byId("headline").textContent = answer.headline;
   byId("answer-lines").replaceChildren(...answer.lines.map((line) => make("li", {}, line)));
+  const others = answer.others ?? [];
+  byId("others").hidden = !others.length;
+  byId("others-title").textContent = `${counted(others.length, "other answer")} from the same trials`;
+  byId("others-lines").replaceChildren(...others.map((line) => make("li", {}, line)));
   const figures = {
     "training images": count(dataset.num_train),
     kept: count(selection.num_kept),
     pruned: count(selection.num_pruned),
-    "share pruned": shortPercent(selection.fraction),
+    "share pruned": shortPercent(selection.num_pruned / dataset.num_train),
     groups: count(groups.start.length),
-    "test images": count(dataset.num_test),
+    ...(dataset.num_test ? { "test images": count(dataset.num_test) } : {}),
   };
   byId("figures").replaceChildren(
     ...Object.entries(figures).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),

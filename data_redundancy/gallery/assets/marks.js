@@ -5,8 +5,8 @@ const marks = (() => {
   const FORMAT = "data_redundancy veto";
   const KEY = `${FORMAT} ${content.dataset.digest} ${content.selection.name}`;
   const listeners = [];
-  const past = [];
-  let marked = new Map();
+  const past = [];  // what undoes every change, the latest last
+  let marked = new Map(), changes = 0;
 
   const isEntry = (entry) => typeof entry === "string" || (Number.isSafeInteger(entry) && entry >= 0);
 
@@ -15,18 +15,17 @@ const marks = (() => {
   }
 
   async function restore() {
-    const before = marked;
+    const before = changes;
     try {
       const stored = await store.read(KEY);
-      if (stored && marked === before) replaceAll(toMap(stored));
+      if (!stored || changes !== before || same(stored, toLists())) return;
+      marked = toMap(stored);
+      past.length = 0;
+      tell();
     } catch { /* nothing is stored where nothing can be */ }
   }
 
-  function replaceAll(stored) {
-    marked = stored;
-    past.length = 0;
-    tell();
-  }
+  const same = (one, other) => JSON.stringify([one.keep, one.drop]) === JSON.stringify([other.keep, other.drop]);
 
   /** Those with a mark, indices first, in order. */
   function entries(mark) {
@@ -35,37 +34,39 @@ const marks = (() => {
     return [...numbers, ...found.filter((entry) => typeof entry === "string").sort()];
   }
 
+  const toLists = () => ({ keep: entries("keep"), drop: entries("drop") });
+
   function tell() {
     for (const listener of listeners) listener();
   }
 
   async function changed() {
+    changes += 1;
     tell();
     try {
-      await store.write(KEY, { keep: entries("keep"), drop: entries("drop") });
+      await store.write(KEY, toLists());
     } catch {
       status("This browser stores no marks: save veto.json before you close the page.");
     }
   }
 
-  function replace(next) {
-    past.push(marked);
-    marked = next;
-    changed();
+  function put(entry, mark) {
+    if (mark == null) marked.delete(entry);
+    else marked.set(entry, mark);
   }
 
   async function set(entry, mark) {
     await restored;
-    if (marked.get(entry) === (mark ?? undefined)) return;
-    const next = new Map(marked);
-    if (mark == null) next.delete(entry);
-    else next.set(entry, mark);
-    replace(next);
+    const before = marked.get(entry);
+    if (before === (mark ?? undefined)) return;
+    past.push(() => put(entry, before));
+    put(entry, mark);
+    changed();
   }
 
   function undo() {
     if (!past.length) return;
-    marked = past.pop();
+    past.pop()();
     changed();
   }
 
@@ -75,8 +76,7 @@ const marks = (() => {
       version: 1,
       dataset: content.dataset.digest,
       selection: content.selection.name,
-      keep: entries("keep"),
-      drop: entries("drop"),
+      ...toLists(),
     };
   }
 
@@ -96,7 +96,10 @@ const marks = (() => {
     const keep = veto.keep.map(normal), drop = veto.drop.map(normal), kept = new Set(keep);
     const both = drop.find((entry) => kept.has(entry));
     if (both !== undefined) throw new Error(`it both keeps and drops ${both}`);
-    replace(toMap({ keep, drop }));
+    const before = marked;
+    past.push(() => { marked = before; });
+    marked = toMap({ keep, drop });
+    changed();
     return veto;
   }
 

@@ -23,8 +23,7 @@ const warningsPanel = (() => {
   }
 
   /** A list that grows by STEP at a time, since there may be thousands. */
-  function growing(cards) {
-    const list = make("ul", { class: "pairs" });
+  function growing(list, cards) {
     const more = make("button", { type: "button", onclick: grow });
     function grow() {
       const shown = list.children.length;
@@ -52,24 +51,24 @@ const warningsPanel = (() => {
       make("td", {}, className(loss.label)),
       make("td", { class: "number" }, signed(loss.change)),
       make("td", { class: "number" }, interval(loss)));
-    return make("table", {},
-      make("thead", {}, make("tr", {}, make("th", {}, "Class"), make("th", { class: "number" }, "Change, points"),
-        make("th", { class: "number" }, "Interval"))),
-      make("tbody", {}, ...classes.map(row)));
+    const [body, more] = growing(make("tbody"), classes.map((loss) => () => row(loss)));
+    const head = make("tr", {}, make("th", {}, "Class"), make("th", { class: "number" }, "Change, points"),
+      make("th", { class: "number" }, "Interval"));
+    return [make("table", {}, make("thead", {}, head), body), more];
   }
 
   return () => {
     const { label_errors: errors, leaks, losing_classes: classes, notes } = content.warnings;
     byId("warnings-body").replaceChildren(
       part("label-errors", "Likely label errors", errors.length,
-        "Training images that nearly equal each other and have different labels.",
-        ...growing(errors.map((error) => () => pair(error.a, error.b, error)))),
-      part("leaks", "Test images in the training set", leaks.length,
+        "Training images this near to each other, with different labels.",
+        ...growing(make("ul", { class: "pairs" }), errors.map((error) => () => pair(error.a, error.b, error)))),
+      part("leaks", "Possible leaks", leaks.length,
         "Each of these test images has a training image this near to it. Where the two are copies, they flatter the test accuracy.",
-        ...growing(leaks.map((leak) => () => pair(leak.test, leak.train, leak)))),
+        ...growing(make("ul", { class: "pairs" }), leaks.map((leak) => () => pair(leak.test, leak.train, leak)))),
       part("losing-classes", "Classes that lose most", classes.length,
         `Change of the class's test accuracy against the full set; ${shortPercent(content.confidence)} intervals.`,
-        losing(classes)),
+        ...losing(classes)),
       ...notes.map((note) => make("p", { class: "notice" }, note)),
     );
   };
