@@ -228,7 +228,7 @@ def _select_from_arrays(config, given: dict[str, str | None]) -> None:
         raise InputError(f"--workdir={given['workdir']}: not with --embeddings; --out says where to write")
     missing = [name for name in ("fraction", "out") if given[name] is None]
     if missing:
-        raise InputError(f"--{missing[0]}: must be given with --embeddings, beside --fraction and --out")
+        raise InputError(f"--{missing[0]}: must be given, as --embeddings needs both --fraction and --out")
     fraction = _fraction(given["fraction"])
     from data_redundancy.stages import check, select
 

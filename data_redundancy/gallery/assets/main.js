@@ -32,7 +32,7 @@ function saveVeto() {
   const url = URL.createObjectURL(new Blob([`${JSON.stringify(marks.toVeto(), null, 1)}\n`], { type: "application/json" }));
   make("a", { href: url, download: "veto.json" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  status("Saved among your downloads. Next: data-redundancy select --veto=veto.json");
+  status("Saved among your downloads. Next: add --veto=PATH/veto.json to your data-redundancy select command");
 }
 
 async function loadVeto(file) {
