@@ -31,7 +31,7 @@ FLAGS = {
     "fraction": "answer: the share asked about (or select.fraction); select, with --embeddings: to remove",
     "largest": "answer only: searches the largest of sweep.fractions that can go",
     "max_trials": "answer only: the most trials for a fraction (by default evidence.max_trials)",
-    "veto": "select only: a veto.json, as the report's gallery saves it: images to keep or to drop in any case",
+    "veto": "select, report: a veto.json, as the report's gallery saves it: images to keep or to drop in any case",
     "selection": "export only: which selection, such as agglomerative-0.1, or its directory",
     "format": "export only: tfds (default), webdataset, huggingface, imagefolder, or a list: txt, csv, parquet, npy",
     "file_format": "export only, with --format=tfds: tfrecord or array_record; by default that of the source",
@@ -42,7 +42,8 @@ FLAGS = {
 }
 TAKEN_BY = {
     "shard": ("sweep",),
-    **dict.fromkeys(("embeddings", "labels", "veto"), ("select",)),
+    **dict.fromkeys(("embeddings", "labels"), ("select",)),
+    "veto": ("select", "report"),
     "fraction": ("select", "answer"),
     **dict.fromkeys(("largest", "max_trials"), ("answer",)),
     **dict.fromkeys(("selection", "format", "file_format", "splits", "num_shards", "overwrite"), ("export",)),

@@ -126,13 +126,16 @@ def test_all_stages_are_here():
         ),
         (["train", *TINY, "--workdir"], "Missing value for flag --workdir"),
         (["train", *TINY, "--workdir=w", "more"], "'more': not understood; "),
-        (["train", *TINY, "--workdir=w", "--veto=v.json"], "--veto=v.json: only the stage 'select' takes it"),
+        (
+            ["train", *TINY, "--workdir=w", "--veto=v.json"],
+            "--veto=v.json: only the stages 'select' and 'report' take it",
+        ),
         (
             ["train", *TINY, "--workdir=w", "--fraction=0.1"],
             "--fraction=0.1: only the stages 'select' and 'answer' take it",
         ),
         (["sweep", *TINY, "--workdir=w", "--largest"], "--largest=true: only the stage 'answer' takes it"),
-        (["select", "--embeddings=e.npy"], "--fraction: must be given with --embeddings, "),
+        (["select", "--embeddings=e.npy"], "--fraction: must be given, as --embeddings needs both"),
         (["select", "--fraction=0.1", "--config=digits", "--workdir=w"], "--embeddings: must be given with "),
     ],
 )

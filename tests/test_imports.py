@@ -25,6 +25,7 @@ STAGE_HELPERS = (
     "trees",
     "inputs",
     "scoring",
+    "vetoes",
     "answers",
     "looks",
     "pictures",

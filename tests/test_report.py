@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 import shutil
 import sys
 
@@ -376,3 +377,23 @@ def test_two_processes_write_it_once(own_copy, tmp_path):
     assert [code for code, *_ in done] == [0, 0], done
     assert [out.count("index.html") for _, out, _ in done] == [1, 0]
     assert mtimes(own_copy).keys() == expected.keys()
+
+
+def test_it_shows_what_a_veto_leaves(own_copy, capfd):
+    keep = np.load("w/selections/agglomerative-0.2/keep.npy").tolist()
+    pathlib.Path("veto.json").write_text(
+        json.dumps({"format": "data_redundancy veto", "version": 1, "drop": keep[:1], "keep": []})
+    )
+    done = run_here(capfd, "report", *FLAGS, "--veto=veto.json")
+    told = r"--veto=veto\.json: agglomerative-0\.2-veto-\w{8} is not there; run the stage 'select'"
+    assert done.code == 2
+    assert re.search(told, done.err.strip())
+    for stage in ("select", "report"):
+        done = run_here(capfd, stage, *FLAGS, "--veto=veto.json")
+        assert done.code == 0, done.err
+    found = page_content.read(own_copy / "report")
+    assert found["selection"]["name"].startswith("agglomerative-0.2-veto-")
+    assert found["selection"]["num_kept"] == len(keep) - 1
+    assert not any(group[0] == keep[0] for group in page_content.groups(found))
+    assert found["answer"]["headline"].startswith("Before the veto: ")
+    assert found["answer"]["lines"][0].startswith("No trial was run on what the veto leaves")

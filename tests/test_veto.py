@@ -263,7 +263,7 @@ def test_a_veto_that_is_not_there(clustered, capfd):
     done = run_here(capfd, "select", *CONFIG, "--veto=none.json")
     assert done.err.splitlines()[-1] == "data-redundancy: --veto=none.json: no such file"
     line = error_line(run_here(capfd, "cluster", *CONFIG, "--veto=veto.json"))
-    assert line == "--veto=veto.json: only the stage 'select' takes it"
+    assert line == "--veto=veto.json: only the stages 'select' and 'report' take it"
 
 
 # On arrays

@@ -81,6 +81,12 @@ def answer(
     return {"headline": words[0].upper() + words[1:], "lines": lines, "others": others}
 
 
+def before_veto(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer as it holds for the selection that a veto has changed since."""
+    told = "No trial was run on what the veto leaves: accuracies, and what can go, are of the selection before it."
+    return {**answer, "headline": f"Before the veto: {answer['headline']}", "lines": [told, *answer["lines"]]}
+
+
 def accuracy(rows: Sequence[evidence.Row]) -> list[dict[str, Any]]:
     """The rows of `evidence.summarise` as the report takes them."""
     return [

@@ -15,12 +15,13 @@ from data_redundancy.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """A selection that is there."""
+    """A selection that is there; `vetoed` if it is one after a veto, on which no trials are run."""
 
     name: str
     method: str
     fraction: float
     seed: int
+    vetoed: bool = False
 
 
 def limits(config: ConfigDict) -> gallery.Limits:

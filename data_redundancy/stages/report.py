@@ -9,7 +9,8 @@ Writes:
   results.csv (raw numbers), results.md (the table) and accuracy.png.
 Takes:
   sweep.fractions .methods .seeds (which trials), evidence.confidence (of the intervals), evidence.margin (the loss of
-  accuracy that is still accepted when it says what can go), select.method .fraction .seed (which selection);
+  accuracy that is still accepted when it says what can go), select.method .fraction .seed (which selection; with
+  --veto=FILE.json, what select made of it with that veto, on which no trials are run);
   report.near_duplicate: the cosine distance up to which images of different labels are likely label errors, and
   test images likely in the training split as well; None: that of the nearest tenth of pruned images to what stands
   for them, so that it follows the selection;
@@ -18,6 +19,7 @@ Takes:
   report.max_html_mb (in 1e6 bytes: thumbnails that do not fit into the page go beside it).
 Example:
   data-redundancy report --config=digits --workdir=runs/digits
+  data-redundancy report --config=digits --workdir=runs/digits --veto=veto.json
 """
 
 import io
@@ -30,7 +32,7 @@ from ml_collections import ConfigDict
 from data_redundancy import gallery, parallel
 from data_redundancy import workdir as workdirs
 from data_redundancy.errors import InputError
-from data_redundancy.stages import common, grid, looks, pictures
+from data_redundancy.stages import common, grid, looks, pictures, vetoes
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.stages.trials import FULL, Trials
 from data_redundancy.workdir import Workdir
@@ -38,11 +40,16 @@ from data_redundancy.workdir import Workdir
 log = logging.getLogger("data_redundancy")
 
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
+def run(config: ConfigDict, workdir: Workdir, *, veto: str | None = None) -> None:
+    """Runs the stage.
+
+    Raises:
+        InputError: for artifacts made from something else, or where there is nothing to report.
+    """
     gallery.check_method(config.report.map, "--config.report.map")
     keep_lists = KeepLists(config, workdir)
-    results, chosen = _results(config, workdir, keep_lists), looks.choose(config, keep_lists)
+    results = _results(config, workdir, keep_lists)
+    chosen = looks.choose(config, keep_lists) if veto is None else _vetoed(config, workdir, veto)
     if chosen is None:
         raise InputError(
             f"{workdir.root}: no finished trial of these fractions and methods; run the stage 'sweep' first"
@@ -52,6 +59,20 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
         for path in [*paths, _write_gallery(config, workdir, results, chosen)]:
             print(workdir.show(path))
     parallel.barrier("wrote the report")
+
+
+def _vetoed(config: ConfigDict, workdir: Workdir, path: str) -> looks.Chosen:
+    """The selection of `select` after a veto.
+
+    Raises:
+        InputError: if it is not there.
+    """
+    keep_lists = KeepLists(config, workdir, vetoes.of_split(config, path))
+    wanted = (config.select.method, config.select.fraction, config.select.seed)
+    name = keep_lists.name(*wanted)
+    if keep_lists.load(*wanted) is None:
+        raise InputError(f"--veto={path}: {name} is not there; run the stage 'select' with this veto first")
+    return looks.Chosen(name, *wanted, vetoed=True)
 
 
 def _results(config: ConfigDict, workdir: Workdir, keep_lists: KeepLists) -> list[dict]:
@@ -100,6 +121,17 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
         results, **asked, class_names=dataset.class_names, confidence=confidence
     )
     embeddings = looks.embeddings(config, workdir, notes)
+    answer = answers.answer(
+        results,
+        name=chosen.name,
+        **asked,
+        num_kept=int(selected.kept.sum()),
+        num_train=len(selected.kept),
+        equal=config.sweep.equal,
+        confidence=confidence,
+        margin=config.evidence.margin,
+        decided=questions.decided(config, workdir, chosen.method, chosen.fraction),
+    )
     report = gallery.Report(
         title=f"{dataset.name}, {chosen.name}",
         dataset=looks.about(dataset),
@@ -107,17 +139,7 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
         train=train,
         test=test,
         image_shape=pictures.image_shape(config, dataset),
-        answer=answers.answer(
-            results,
-            name=chosen.name,
-            **asked,
-            num_kept=int(selected.kept.sum()),
-            num_train=len(selected.kept),
-            equal=config.sweep.equal,
-            confidence=confidence,
-            margin=config.evidence.margin,
-            decided=questions.decided(config, workdir, chosen.method, chosen.fraction),
-        ),
+        answer=answers.before_veto(answer) if chosen.vetoed and results else answer,
         evidence={
             "accuracy": answers.accuracy(_rows(config, results)) if results else [],
             "losing_classes": losing,

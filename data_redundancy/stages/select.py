@@ -31,13 +31,10 @@ Example:
   data-redundancy select --embeddings=train.parquet:clip --fraction=0.1 --out=kept
 """
 
-import contextlib
 import hashlib
-import json
 import logging
 import os
 import tempfile
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -48,9 +45,7 @@ from data_redundancy.clustering.dendrograms import Dendrograms, check_labels
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.errors import InputError
 from data_redundancy.selection import METHODS, Pool, allocation, select
-from data_redundancy.selection.veto import Veto
-from data_redundancy.selection.veto_file import parse
-from data_redundancy.stages import arrays, common, fingerprints, keeplists, trees
+from data_redundancy.stages import arrays, common, fingerprints, keeplists, trees, vetoes
 from data_redundancy.stages.keeplists import KeepLists
 from data_redundancy.workdir import Workdir
 
@@ -64,14 +59,14 @@ def run(config: ConfigDict, workdir: Workdir, *, veto: str | None = None) -> Non
         InputError: for what is missing or was made from something else, or a veto that cannot be obeyed.
     """
     wanted = (config.select.method, config.select.fraction, config.select.seed)
-    keep_lists = KeepLists(config, workdir, None if veto is None else _veto_of_split(config, veto))
+    keep_lists = KeepLists(config, workdir, None if veto is None else vetoes.of_split(config, veto))
     directory = workdir.show(workdir.selection(keep_lists.name(*wanted)))
     if keep_lists.load(*wanted) is not None:
         log.info("select: already done, skipped (%s)", directory)
         return
     common.check_fractions(config, "select.fraction", [config.select.fraction])
     trees.check_depth(config, "select.fraction", [config.select.fraction], [config.select.method])
-    with _veto_named(veto):
+    with vetoes.named(veto):
         keep = keep_lists.make(*wanted)
     log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
 
@@ -93,7 +88,7 @@ def run_on_arrays(
     with common.arguments_named(fields):
         x = check_embeddings(examples.embeddings)
         digest = _digest(x)
-        wish = None if veto is None else _read_veto(veto, digest, len(x), examples)
+        wish = None if veto is None else vetoes.read(veto, digest, len(x), examples)
         pool = _pool(config, x, examples.labels, fraction)
         keeplists.announce(config, pool, config.select.method, fraction)
         selection = select(
@@ -104,7 +99,7 @@ def run_on_arrays(
             seed=config.select.seed,
             **keeplists.options(config),
         )
-    with _veto_named(veto):
+    with vetoes.named(veto):
         selection, record = keeplists.obey(
             wish, selection, embeddings=x, labels=examples.labels, class_names=examples.class_names
         )
@@ -136,34 +131,6 @@ def _check_needs_no_scores(method: str) -> None:
             f"--config.select.method={method}: goes by scores, which come from training, not by embeddings; allowed "
             f"with --embeddings: {allowed}"
         )
-
-
-def _veto_of_split(config: ConfigDict, path: str) -> Veto:
-    train = common.load_dataset(config).train
-    return _read_veto(path, train.digest, len(train.labels), train)
-
-
-def _read_veto(path: str, dataset: str, num_examples: int, named: Any) -> Veto:
-    """Reads a veto.json; `named` has tfds_ids and file_names, or None in their place."""
-    file = storage.locate(path, "--veto")
-    if not file.is_file():
-        raise InputError(f"--veto={path}: no such file")
-    try:
-        document = json.loads(file.read_text())
-    except ValueError as error:
-        raise InputError(f"--veto={path}: not a JSON file ({error})") from None
-    with _veto_named(path):
-        return parse(
-            document,
-            num_examples=num_examples,
-            dataset=dataset,
-            tfds_ids=named.tfds_ids,
-            file_names=named.file_names,
-        )
-
-
-def _veto_named(path: str | None) -> contextlib.AbstractContextManager[None]:
-    return common.arguments_named({"veto": f"--veto={path}"})
 
 
 def _base_name(path: str) -> str:
