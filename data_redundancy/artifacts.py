@@ -1,6 +1,7 @@
 """The schemas of the artifacts that stages hand to each other: embeddings, trees, scores, selections."""
 
 import contextlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +73,11 @@ def write_dendrogram(path: epath.Path, *, members: np.ndarray, linkage: np.ndarr
 
 def read_dendrogram(path: epath.Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads one tree's members and linkage."""
-    with path.open("rb") as file, np.load(file) as arrays:
+    return _parse_dendrogram(path.read_bytes())
+
+
+def _parse_dendrogram(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(io.BytesIO(content)) as arrays:
         return arrays["members"], arrays["linkage"]
 
 
@@ -84,7 +89,10 @@ def read_dendrograms(
     paths = {label: dendrogram_path(directory, label, scope) for label in labels}
     paths = {label: path for label, path in paths.items() if path.name in there}
     with ThreadPoolExecutor(READERS) as readers:
-        return dict(zip(paths, readers.map(read_dendrogram, paths.values()), strict=True))
+        # Parsed here: NumPy reads headers by `ast`, which Python 3.11 now and then breaks off in several threads
+        # ("AST constructor recursion depth mismatch").
+        contents = readers.map(lambda path: path.read_bytes(), paths.values())
+        return dict(zip(paths, map(_parse_dendrogram, contents), strict=True))
 
 
 def remove_dendrograms(directory: epath.Path) -> None:
