@@ -18,6 +18,7 @@ from data_redundancy.evidence import (
     Row,
     Trial,
     accuracy_plot,
+    difference_plot,
     format_markdown,
     format_table,
     summarise,
@@ -100,7 +101,9 @@ def test_differences_equal_scipys_paired_t_test(triples, confidence):
         (rows["random", 0.3].difference_from_full, random, full),
     ]:
         if np.ptp(ours - other) < 1e-12:
-            expected = (np.mean(ours - other),) * 2
+            # All of n differences of one sign have the chance 2 ** -n: too few rule nothing out.
+            enough = 0.5 ** len(full) < (1 - confidence) / 2
+            expected = (np.mean(ours - other),) * 2 if enough else (-1, 1)
         else:
             expected = stats.ttest_rel(ours, other).confidence_interval(confidence)
         assert difference.mean == pytest.approx(np.mean(ours - other), abs=1e-12)
@@ -108,15 +111,18 @@ def test_differences_equal_scipys_paired_t_test(triples, confidence):
 
 
 def test_pairing_is_by_seed_not_by_position():
-    trials = [*runs("full", 0.0, [0.5, 0.6, 0.7]), *reversed(runs("el2n", 0.1, [0.4, 0.5, 0.6]))]
+    trials = [*runs("full", 0.0, [0.5, 0.6, 0.7]), *reversed(runs("el2n", 0.1, [0.4, 0.5, 0.62]))]
     difference = by_key(summarise(trials, CLASSES))["el2n", 0.1].difference_from_full
-    assert (difference.low, difference.high) == pytest.approx((-0.1, -0.1), abs=1e-12)
+    # Differences -0.1, -0.1, -0.08: s = 0.02 / sqrt(3).
+    half_width = 4.302653 * 0.02 / 3
+    assert (difference.low, difference.high) == pytest.approx((-0.28 / 3 - half_width, -0.28 / 3 + half_width))
 
 
-def test_zero_variance_gives_the_mean():
-    trials = [*runs("full", 0.0, [0.5, 0.5, 0.5]), *runs("el2n", 0.1, [0.25, 0.25, 0.25])]
-    difference = summarise(trials, CLASSES)[1].difference_from_full
-    assert difference == Difference(mean=-0.25, low=-0.25, high=-0.25, num_seeds=3)
+def test_zero_variance_gives_the_mean_where_there_are_seeds_enough():
+    for count, ends in ((5, (-1, 1)), (6, (-0.25, -0.25))):  # 2 ** -6 is the first below 0.025
+        rows = summarise([*runs("full", 0.0, [0.5] * count), *runs("el2n", 0.1, [0.25] * count)], CLASSES)
+        assert rows[1].difference_from_full == Difference(-0.25, *ends, num_seeds=count)
+        assert ("-25.00 [nothing varies]" in format_table(rows)) == (count == 5)
 
 
 def test_confidence_next_to_one_stays_finite():
@@ -166,7 +172,7 @@ def test_seeds_that_do_not_pair_are_compared_by_welchs_rule(first_seed):
     lines = format_table([row]).splitlines()
     assert [line.count("]*") for line in lines if line.startswith("el2n 10%")] == [1]
     note = lines[-1]
-    assert note == "*: not paired, for the two sides have other seeds; 90% interval by Welch's rule"
+    assert note == "*: not paired, for most seeds are of one side only; 90% interval by Welch's rule"
     assert format_markdown([row]).splitlines()[-1] == note
 
 
@@ -277,6 +283,8 @@ def test_inputs_are_not_mutated_and_may_be_read_only():
         (lambda: format_markdown([]), ["rows is empty"]),
         (lambda: write_csv([], io.StringIO()), ["rows is empty"]),
         (lambda: accuracy_plot([], "title"), ["rows is empty"]),
+        (lambda: difference_plot([], 0.005, "title"), ["rows is empty"]),
+        (lambda: difference_plot(summarise(three_sides(), CLASSES), 0.5, "title"), ["margin=0.5"]),
     ],
 )
 def test_mistakes_are_told_in_one_line(make, words):
@@ -301,6 +309,13 @@ def test_table_shows_percent_and_signed_points():
         "agglomerative 10% 45,000 92.31 ± 0.15 5 -0.31 [-0.52, -0.10] +1.17 [+0.05, +2.29] -2.18 automobile"
     )
     assert len(lines) == 7  # two lines of headings, a rule, two rows, an empty line, one note
+
+
+def test_table_says_where_random_subsets_were_not_run():
+    trials = [*three_sides(), *runs("el2n", 0.3, [0.8, 0.9, 0.85]), *runs("el2n", 0.1, [0.8])]
+    lines = {squeeze(line)[:8]: line for line in format_table(summarise(trials, CLASSES)).splitlines()}
+    assert " not run " in lines["el2n 30%"]
+    assert " not run " not in lines["el2n 10%"]
 
 
 def test_table_names_the_confidence_really_used():
@@ -457,6 +472,36 @@ def assert_points_inside_axes(figure):
 )
 def test_plot_of_extremes_draws_everything_without_warnings(trials):
     assert_points_inside_axes(accuracy_plot(summarise(trials, CLASSES), "t" * 300))
+
+
+def test_difference_plot_draws_the_intervals_of_the_table():
+    trials = [*three_sides(), *runs("el2n", 0.1, [0.9, 0.8, 0.85]), *runs("el2n", 0.3, [0.9])]
+    rows = summarise(trials, CLASSES)
+    figure = difference_plot(rows, 0.005, "costs $5 to $6")
+    assert [axes.get_title() for axes in figure.axes] == ["agglomerative", "el2n"]
+    row = by_key(rows)["el2n", 0.1]
+    container = figure.axes[1].containers[0]
+    assert container.lines[0].get_xydata() == pytest.approx(np.array([[10, 100 * row.difference_from_full.mean]]))
+    (bar,) = container.lines[2][0].get_segments()
+    ends = [100 * row.difference_from_full.low, 100 * row.difference_from_full.high]
+    assert bar == pytest.approx(np.array([[10, ends[0]], [10, ends[1]]]))
+    assert [line.get_ydata()[0] for line in figure.axes[0].get_lines()[-2:]] == [0, -0.5]
+    assert figure.get_suptitle() == "costs $5 to $6"
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert legend == {"random subsets and their 95% interval", "the method and its 95% interval", "margin"}
+
+
+def test_difference_plot_of_many_methods_of_random_alone_and_of_the_full_set_alone():
+    full, level = runs("full", 0.0, [0.8, 0.8]), [0.8, 0.7]
+    many = [*full, *(trial for i in range(11) for trial in runs(f"m{i:02}", 0.1, level))]
+    figure = difference_plot(summarise(many, CLASSES), 0.005, "t")
+    assert len(figure.axes) == 11
+    # Of four columns the last has two panels, so that the one above its gap shows the fractions.
+    assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False] * 7 + [True] * 4
+    low, high = figure.axes[0].get_ylim()
+    assert -20 < low < -5 < 0 < high < 20  # though two seeds have intervals of a hundred points
+    for trials in ([*full, *runs("random", 0.1, level)], full):
+        assert [axes.get_title() for axes in difference_plot(summarise(trials, CLASSES), 0.01, "t").axes] == ["random"]
 
 
 def test_plot_needs_no_pyplot_and_evidence_no_matplotlib():

@@ -11,7 +11,7 @@ from evidence_trials import by_seed, runs, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.power import TTestPower
+from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from data_redundancy.errors import InputError
@@ -114,6 +114,13 @@ def test_compare_pairs_by_seed_where_two_seeds_are_common():
     full = by_seed(runs("full", 0.0, [0.5, 0.6, 0.7, 0.8]))
     shifted = by_seed(runs("el2n", 0.1, [0.59, 0.71, 0.9], first_seed=1))
     assert compare(shifted, full) == paired_effect([0.59 - 0.6, 0.71 - 0.7, 0.9 - 0.8])
+    # Two in common of four are half of them; of five they are not, and pairing would leave out too much.
+    full_of_five = by_seed([*runs("full", 0.0, [0.5, 0.6, 0.7, 0.8, 0.9])])
+    later = runs("el2n", 0.1, [0.5, 0.65, 0.6, 0.7, 0.8], first_seed=3)
+    assert compare(by_seed(later[:4]), full_of_five) == paired_effect([0.5 - 0.8, 0.65 - 0.9])
+    assert compare(by_seed(later), full_of_five) == unpaired_effect(
+        [0.5, 0.65, 0.6, 0.7, 0.8], [0.5, 0.6, 0.7, 0.8, 0.9]
+    )
     apart = by_seed(runs("el2n", 0.1, [0.5, 0.6], first_seed=3))
     assert compare(apart, full) == unpaired_effect([0.5, 0.6], [0.5, 0.6, 0.7, 0.8])
 
@@ -178,6 +185,14 @@ def test_more_seeds_by_statsmodels():
     assert more_seeds(paired_effect(4 * FIVE - 2 * 0.0074), -0.005, 0.025) == more_seeds(wide, -0.005, 0.025)
 
 
+def test_more_seeds_that_do_not_pair_by_statsmodels():
+    full, pruned = np.array([0.9, 0.904, 0.897, 0.905]), np.array([0.898, 0.902, 0.895, 0.903])
+    spread = math.sqrt((full.var(ddof=1) + pruned.var(ddof=1)) / 2)
+    distance = pruned.mean() - full.mean() + 0.005
+    needed = TTestIndPower().solve_power(distance / spread, alpha=0.025, power=0.8, alternative="larger")
+    assert 4 + more_seeds(unpaired_effect(pruned, full), -0.005, 0.025) == math.ceil(needed) > 6
+
+
 def test_more_seeds_where_nothing_varies_or_nothing_can_be_shown():
     assert more_seeds(paired_effect([0.0] * 3), -0.005, 0.025) == 3  # 2 ** -6 is the first below 0.025
     assert more_seeds(unpaired_effect([0.0] * 3, [0.0] * 3), -0.005, 0.025) == 1  # 1 / (8 choose 4) = 0.014
@@ -203,17 +218,20 @@ def test_words_of_the_three_answers():
         "(difference +0.06, 95% CI -0.17 to +0.29, 5 seeds)"
     )
     assert verdict_words(judge(full, full + 4 * FIVE)) == (
-        "not shown yet for 10%: about 6 more seeds would settle it (difference +0.24, 95% CI -0.69 to +1.17, 5 seeds)"
+        "not shown yet for 10% within 0.5 points"
+        ": about 6 more seeds would settle it (difference +0.24, 95% CI -0.69 to +1.17, 5 seeds)"
     )
     assert verdict_words(judge(full, full + FIVE - 0.02)) == (
         "no: 10% cannot go: accuracy falls by more than 0.5 points (difference -1.94, 95% CI -2.17 to -1.71, 5 seeds)"
     )
     assert verdict_words(judge([0.9] * 3, [0.9] * 3)) == (
-        "not shown yet for 10%: about 3 more seeds would settle it (difference +0.00, no 95% CI as nothing varies, "
+        "not shown yet for 10% within 0.5 points"
+        ": about 3 more seeds would settle it (difference +0.00, no 95% CI as nothing varies, "
         "3 seeds)"
     )
     assert verdict_words(judge([0.9, 0.9], [0.9, 0.5], confidence=0.9)) == (
-        "not shown yet for 10%: about 13 more seeds would settle it (difference -20.00, 90% CI -146.28 to +106.28, "
+        "not shown yet for 10% within 0.5 points"
+        ": about 13 more seeds would settle it (difference -20.00, 90% CI -146.28 to +106.28, "
         "2 seeds)"
     )
     assert verdict_words(judge([0.9], [0.9, 0.9])) == (
@@ -229,7 +247,8 @@ def test_words_say_what_holms_correction_asks_for():
     assert alone.outcome is Outcome.YES
     assert among.adjusted.noninferior_p == pytest.approx(3 * alone.adjusted.noninferior_p)
     assert verdict_words(among).startswith(
-        "not shown yet for 10% with Holm's correction for 3 fractions: about 4 more seeds would settle it (difference"
+        "not shown yet for 10% within 0.5 points"
+        " with Holm's correction for 3 fractions: about 4 more seeds would settle it (difference"
     )
 
 
@@ -253,6 +272,24 @@ def test_a_fraction_without_trials_enough_counts_in_the_correction():
     first, second = verdicts([*trials, *runs("el2n", 0.2, [0.9])])
     assert first.adjusted.noninferior_p == pytest.approx(2 * alone.adjusted.noninferior_p)
     assert (second.outcome, second.difference, second.num_seeds) == (Outcome.OPEN, None, 1)
+
+
+def test_a_fraction_of_which_no_trial_has_begun_counts_in_the_correction():
+    full = np.full(5, 0.9)
+    trials = [*runs("full", 0.0, full), *runs("el2n", 0.1, full + FIVE), *runs("random", 0.1, full - 0.01 + 2 * FIVE)]
+    alone, _ = verdicts(trials)
+    planned, _ = verdicts(trials, planned=(0.3, 0.1, 0.5))
+    assert planned.adjusted.noninferior_p == pytest.approx(3 * alone.adjusted.noninferior_p)
+    assert planned.from_random.adjusted_p == pytest.approx(3 * alone.from_random.adjusted_p)
+    assert planned.num_fractions == 3
+
+
+def test_a_loss_of_just_the_margin_in_every_run_shows_nothing():
+    full = np.array([0.91, 0.915, 0.93, 0.905, 0.955, 0.96, 0.925, 0.94, 0.95, 0.9])
+    pruned = (np.round(200 * full) - 1) / 200  # one of 200 test images, half a point
+    assert judge(full, pruned).outcome is Outcome.OPEN
+    constant = unpaired_effect([0.03] * 5, [0.03] * 9)
+    assert p_above(constant, 0.0) == p_below(constant, 0.0) == 1
 
 
 def test_verdicts_are_in_order_and_agree_with_the_table():

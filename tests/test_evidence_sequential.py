@@ -181,10 +181,12 @@ def test_the_words_of_a_decision():
     plan = make_plan(looks)
     differences = [0.004, -0.006, 0.002, 0.001, -0.003]
     assert decision_words(decide(effects(differences, [3]), plan, MARGIN), 0.1) == (
-        "not shown yet for 10%: the next look is at 5 seeds (difference +0.00, 95% repeated CI -1.58 to +1.58, 3 seeds)"
+        "not shown yet for 10% within 0.5 points"
+        ": the next look is at 5 seeds (difference +0.00, 95% repeated CI -1.58 to +1.58, 3 seeds)"
     )
     assert decision_words(decide(effects(differences, looks), plan, MARGIN), 0.1) == (
-        "not shown yet for 10% with all 5 seeds that were planned: about 6 more seeds would settle it "
+        "not shown yet for 10% within 0.5 points"
+        " with all 5 seeds that were planned: a new question would need about 11 seeds "
         "(difference -0.04, 95% repeated CI -0.71 to +0.63, 5 seeds)"
     )
     assert decision_words(decide(effects([0.0, 0.0002, -0.0002], [3]), plan, MARGIN), 0.1) == (

@@ -2,6 +2,7 @@
 
 from data_redundancy.evidence.classes import ClassEffect, class_effects
 from data_redundancy.evidence.difference import Difference
+from data_redundancy.evidence.difference_plot import difference_plot
 from data_redundancy.evidence.effects import Effect, compare, interval, paired_effect, unpaired_effect
 from data_redundancy.evidence.largest import largest_fraction, next_fraction
 from data_redundancy.evidence.multiplicity import holm
@@ -17,6 +18,8 @@ from data_redundancy.evidence.verdict import (
     Verdict,
     Versus,
     decision_words,
+    other_at_look,
+    other_words,
     random_at_look,
     random_words,
     verdict_words,
@@ -42,6 +45,7 @@ __all__ = [
     "compare",
     "decide",
     "decision_words",
+    "difference_plot",
     "effects_at_looks",
     "format_markdown",
     "format_table",
@@ -52,6 +56,8 @@ __all__ = [
     "margin_test",
     "more_seeds",
     "next_fraction",
+    "other_at_look",
+    "other_words",
     "paired_effect",
     "random_at_look",
     "random_words",

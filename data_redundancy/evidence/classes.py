@@ -24,6 +24,7 @@ class ClassEffect:
         adjusted_p: Two-sided p-value of "nothing changed", corrected for the number of classes by Holm's rule.
         num_seeds: As in `Effect`.
         pays: Whether the class lost accuracy, by `adjusted_p`.
+        has_interval: As in `Difference`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ClassEffect:
     adjusted_p: float
     num_seeds: int
     pays: bool
+    has_interval: bool
 
 
 def class_effects(
@@ -78,6 +80,7 @@ def class_effects(
             adjusted_p=p_value,
             num_seeds=effect.num_seeds,
             pays=effect.mean < 0 and p_value < 1 - confidence,
+            has_interval=ends.has_interval,
         )
         for (name, effect), ends, p_value in zip(found, intervals, adjusted, strict=True)
     ]

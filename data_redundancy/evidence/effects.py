@@ -9,15 +9,12 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from data_redundancy.errors import InputError
-from data_redundancy.evidence.difference import MIN_SEEDS, Difference
+from data_redundancy.evidence.difference import ANYTHING, MIN_SEEDS, Difference
 from data_redundancy.evidence.limits import one_sided, require_confidence
 from data_redundancy.evidence.trials import Trial
 
 # Accuracies are counts over the number of test images, so what differs by less than this differs by rounding alone.
 _ROUNDING = 1e-9
-
-ANYTHING = (-1.0, 1.0)
-"""The interval that rules nothing out: accuracies lie in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Effect:
         mean: Mean accuracy minus the other side's, a fraction.
         standard_error: Of `mean`, a fraction; 0 where nothing varies.
         degrees_of_freedom: Of Student's distribution.
-        num_seeds: Seeds in common if `paired`; else those of the side that has fewer.
+        num_seeds: Seeds that pair if `paired`; else those of the side that has fewer.
         paired: Whether the two sides were compared seed by seed.
     """
 
@@ -88,7 +85,7 @@ def compare(
     others: Mapping[int, Trial],
     measure: Callable[[Trial], float] = lambda trial: trial.accuracy,
 ) -> Effect:
-    """Compares two selections: over their common seeds, or by Welch's rule where they have fewer than 2.
+    """Compares two selections: seed by seed where they pair, as `seeds_to_pair` says, else by Welch's rule.
 
     Args:
         trials: Trials of one selection by seed.
@@ -98,12 +95,20 @@ def compare(
     Raises:
         InputError: If either side has fewer than 2 trials.
     """
-    common = sorted(trials.keys() & others.keys())
-    if len(common) >= MIN_SEEDS:
-        return paired_effect([measure(trials[seed]) - measure(others[seed]) for seed in common])
+    if pairs := seeds_to_pair(trials, others):
+        return paired_effect([measure(trials[seed]) - measure(others[seed]) for seed in pairs])
     return unpaired_effect(
         [measure(trials[seed]) for seed in sorted(trials)], [measure(others[seed]) for seed in sorted(others)]
     )
+
+
+def seeds_to_pair(trials: Mapping[int, Trial], others: Mapping[int, Trial]) -> list[int]:
+    """The common seeds, rising; none where they are fewer than 2, or fewer than half of what the smaller side has.
+
+    Pairing leaves out the trials of other seeds: with few in common, more is lost by that than pairing gains.
+    """
+    common = sorted(trials.keys() & others.keys())
+    return common if len(common) >= max(MIN_SEEDS, min(len(trials), len(others)) / 2) else []
 
 
 def p_above(effect: Effect, bound: float) -> float:
@@ -113,14 +118,14 @@ def p_above(effect: Effect, bound: float) -> float:
     rank test: `smallest_p` if the mean is above `bound`, else 1.
     """
     if effect.standard_error == 0:
-        return smallest_p(effect.num_seeds, effect.paired) if effect.mean > bound else 1.0
+        return smallest_p(effect.num_seeds, effect.paired) if effect.mean - bound > _ROUNDING else 1.0
     return float(stats.t.sf((effect.mean - bound) / effect.standard_error, effect.degrees_of_freedom))
 
 
 def p_below(effect: Effect, bound: float) -> float:
     """One-sided p-value against "the true difference is at least `bound`"; as `p_above`, of the other side."""
     if effect.standard_error == 0:
-        return smallest_p(effect.num_seeds, effect.paired) if effect.mean < bound else 1.0
+        return smallest_p(effect.num_seeds, effect.paired) if bound - effect.mean > _ROUNDING else 1.0
     return float(stats.t.cdf((effect.mean - bound) / effect.standard_error, effect.degrees_of_freedom))
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito (2008), Color Universal Design: told apart with every common kind of colour blindness.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+# One more than colours, so that no two of 42 methods have the same of both.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _FULL_COLOUR = "#444444"
 
 
@@ -89,7 +90,7 @@ def _label(axes: Axes, fractions: Sequence[float], title: str) -> None:
     if _smallest_gap(fractions) >= 0.05 * np.ptp(fractions or [0.0]):
         axes.set_xticks([100 * fraction for fraction in fractions], [f"{100 * fraction:.4g}" for fraction in fractions])
     if len(fractions) == 1:
-        axes.margins(x=1)
+        axes.set_xlim(100 * fractions[0] - 10, 100 * fractions[0] + 10)
 
 
 def _meaning_of_bars(rows: Sequence[Row]) -> str:
@@ -102,7 +103,7 @@ def _meaning_of_bars(rows: Sequence[Row]) -> str:
 
 def _offsets(fractions: Sequence[float], num_methods: int) -> np.ndarray:
     """Small shifts in percent, one per method and centred on 0, so that error bars stand side by side."""
-    step = min(2.0, 60 * _smallest_gap(fractions) / max(num_methods, 1))
+    step = min(0.6, 30 * _smallest_gap(fractions) / max(num_methods, 1))
     return step * (np.arange(num_methods) - (num_methods - 1) / 2)
 
 

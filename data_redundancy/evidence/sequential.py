@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 
 from data_redundancy.errors import InputError
 from data_redundancy.evidence.difference import MIN_SEEDS, Difference
-from data_redundancy.evidence.effects import Effect, compare, interval
+from data_redundancy.evidence.effects import Effect, compare, interval, seeds_to_pair
 from data_redundancy.evidence.limits import one_sided, require_confidence, require_margin
 from data_redundancy.evidence.noninferiority import Outcome, margin_test
 from data_redundancy.evidence.trials import Trial
@@ -141,8 +141,8 @@ def nominal_levels(looks: Sequence[int], spent: Sequence[float]) -> tuple[float,
 def effects_at_looks(trials: Mapping[int, Trial], others: Mapping[int, Trial], looks: Sequence[int]) -> list[Effect]:
     """The difference between two selections at every look for which both have the seeds.
 
-    Look k is at the first `looks[k]` of the common seeds, in rising order, or of each side's own where fewer than 2 are
-    common: which runs count is settled before they are run, and a run too many changes no look before it.
+    Look k is at the first `looks[k]` of the seeds that pair, in rising order, or of each side's own where none do:
+    which runs count is settled before they are run, and a run too many changes no look before it.
 
     Args:
         trials: Trials of one selection by seed.
@@ -152,9 +152,8 @@ def effects_at_looks(trials: Mapping[int, Trial], others: Mapping[int, Trial], l
     Returns:
         As many differences as there are looks with enough seeds.
     """
-    common = trials.keys() & others.keys()
-    paired = len(common) >= MIN_SEEDS
-    ours, theirs = (sorted(common if paired else side) for side in (trials, others))
+    pairs = seeds_to_pair(trials, others)
+    ours, theirs = (pairs or sorted(side) for side in (trials, others))
     return [
         compare({seed: trials[seed] for seed in ours[:look]}, {seed: others[seed] for seed in theirs[:look]})
         for look in looks

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from data_redundancy.errors import InputError
 from data_redundancy.evidence.difference import MIN_SEEDS, Difference
-from data_redundancy.evidence.effects import compare
-from data_redundancy.evidence.limits import one_sided, require_confidence
+from data_redundancy.evidence.effects import compare, interval
+from data_redundancy.evidence.limits import require_confidence
 from data_redundancy.evidence.trials import FULL, RANDOM, SelectionKey, Trial, group_by_selection
 
 
@@ -85,10 +84,10 @@ def summarise(trials: Iterable[Trial], class_names: Sequence[str], confidence: f
 def mean_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], confidence: float) -> Difference | None:
     """The difference in mean accuracy, with its Student t interval.
 
-    Over common seeds, if there are 2, the interval is mean ± t * s / sqrt(n), where s is the standard deviation (n-1)
-    of the n paired differences and t the quantile of Student's distribution with n-1 degrees of freedom. It equals that
-    of `scipy.stats.ttest_rel`, which warns where all differences are equal; here the interval then is the mean. With
-    fewer, it is Welch's interval for the difference of two means.
+    Where seeds pair, the interval is mean ± t * s / sqrt(n), where s is the standard deviation (n-1) of the n paired
+    differences and t the quantile of Student's distribution with n-1 degrees of freedom, as that of
+    `scipy.stats.ttest_rel`. Else it is Welch's interval for the difference of two means. Where nothing varies it is
+    that of `effects.interval`.
 
     Args:
         trials: Trials of one selection by seed.
@@ -105,11 +104,7 @@ def mean_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], co
     """
     if min(len(trials), len(others)) < MIN_SEEDS:
         return None
-    effect = compare(trials, others)
-    half_width = float(stats.t.isf(one_sided(confidence), effect.degrees_of_freedom)) * effect.standard_error
-    return Difference(
-        effect.mean, effect.mean - half_width, effect.mean + half_width, effect.num_seeds, paired=effect.paired
-    )
+    return interval(compare(trials, others), confidence)
 
 
 def worst_class_change(

@@ -102,7 +102,7 @@ def _cells(rows: Sequence[Row]) -> list[list[str]]:
             f"{100 * row.accuracy_mean:.2f} ± {_std(row.accuracy_std)}",
             str(row.num_seeds),
             "" if row.method == FULL else _difference(row.difference_from_full),
-            "" if row.method in (FULL, RANDOM) else _difference(row.difference_from_random),
+            _from_random(row, rows),
             *_worst_class(row),
         ]
         for row in rows
@@ -118,7 +118,7 @@ def _notes(rows: Sequence[Row], cells: Sequence[Sequence[str]]) -> list[str]:
     if any(MISSING in text.split() for cell in cells for text in cell[:_CLASS_NAME_COLUMN]):
         notes.append(f"{MISSING}: needs at least {MIN_SEEDS} seeds; for a difference, on both sides")
     if any(difference is not None and not difference.paired for row in rows for difference in _differences(row)):
-        notes.append(f"{UNPAIRED}: not paired, for the two sides have other seeds; {level} interval by Welch's rule")
+        notes.append(f"{UNPAIRED}: not paired, for most seeds are of one side only; {level} interval by Welch's rule")
     return notes
 
 
@@ -147,8 +147,15 @@ def _std(fraction: float) -> str:
 def _difference(difference: Difference | None) -> str:
     if difference is None:
         return MISSING
-    mark = "" if difference.paired else UNPAIRED
-    return f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]{mark}"
+    ends = f"{_points(difference.low)}, {_points(difference.high)}" if difference.has_interval else "nothing varies"
+    return f"{_points(difference.mean)} [{ends}]{'' if difference.paired else UNPAIRED}"
+
+
+def _from_random(row: Row, rows: Sequence[Row]) -> str:
+    if row.method in (FULL, RANDOM):
+        return ""
+    was_run = any(other.method == RANDOM and other.prune_fraction == row.prune_fraction for other in rows)
+    return _difference(row.difference_from_random) if was_run or row.difference_from_random else "not run"
 
 
 def _worst_class(row: Row) -> tuple[str, str]:

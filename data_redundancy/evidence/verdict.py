@@ -4,12 +4,13 @@ Nothing here chooses a run, a step or a seed by its test accuracy: a trial's acc
 trials count.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
 from data_redundancy.evidence.difference import MIN_SEEDS, Difference
-from data_redundancy.evidence.effects import ANYTHING, Effect, compare, interval, p_different
+from data_redundancy.evidence.effects import Effect, compare, interval, p_different
 from data_redundancy.evidence.limits import one_sided, require_confidence, require_margin
 from data_redundancy.evidence.multiplicity import holm
 from data_redundancy.evidence.noninferiority import MarginTest, Outcome, margin_test
@@ -82,17 +83,20 @@ class Verdict:
     from_random: RandomVerdict | None
 
 
-def verdicts(trials: Iterable[Trial], margin: float = 0.005, confidence: float = 0.95) -> list[Verdict]:
+def verdicts(
+    trials: Iterable[Trial], margin: float = 0.005, confidence: float = 0.95, *, planned: Iterable[float] = ()
+) -> list[Verdict]:
     """Judges every selection against the full set and against random subsets.
 
-    Holm's correction is over the fractions of one method, on each side of the margin; a fraction without trials enough
-    counts as one that was asked. It holds for trials whose number was fixed beforehand: whoever adds seeds until the
-    answer comes out needs `sequential`.
+    Holm's correction is over the fractions of one method, on each side of the margin; a fraction without trials enough,
+    or none yet, counts as one that was asked. It holds for trials whose number was fixed beforehand: whoever adds seeds
+    until the answer comes out needs `sequential`.
 
     Args:
         trials: Finished trials in any order.
         margin: The loss that is still accepted, a fraction: 0.005 is half a point.
         confidence: Level of the intervals, in (0, 1).
+        planned: Prune fractions that are asked of every method, besides those that have trials.
 
     Returns:
         By method name with random last, then by prune fraction.
@@ -105,7 +109,7 @@ def verdicts(trials: Iterable[Trial], margin: float = 0.005, confidence: float =
     require_confidence(confidence)
     selections = group_by_selection(trials)
     methods = sorted({method for method, _ in selections} - {FULL}, key=lambda method: (method == RANDOM, method))
-    full = selections.get((FULL, 0.0), {})
+    full, planned = selections.get((FULL, 0.0), {}), set(planned)
     random = {fraction: by_seed for (method, fraction), by_seed in selections.items() if method == RANDOM}
     return [
         verdict
@@ -115,6 +119,7 @@ def verdicts(trials: Iterable[Trial], margin: float = 0.005, confidence: float =
             {fraction: selections[name, fraction] for name, fraction in sorted(selections) if name == method},
             full,
             {} if method == RANDOM else random,
+            planned,
             margin,
             confidence,
         )
@@ -162,6 +167,21 @@ def random_at_look(decision: Decision, effect: Effect) -> RandomVerdict:
     )
 
 
+def other_at_look(decision: Decision, effect: Effect) -> Decision:
+    """What can be said of another selection than the one asked about, against the full set at the same look.
+
+    Args:
+        decision: What the looks say of the selection that was asked about.
+        effect: The difference of the other one from the full set at the same look.
+    """
+    return dataclasses.replace(
+        decision,
+        outcome=margin_test(effect, decision.margin).outcome(decision.level),
+        effect=effect,
+        difference=interval(effect, 1 - 2 * decision.level),
+    )
+
+
 def decision_words(decision: Decision, prune_fraction: float) -> str:
     """What the looks so far say about a fraction, as one line, differences in percentage points."""
     needed = _still_needed(decision) if decision.outcome is Outcome.OPEN else ""
@@ -169,25 +189,33 @@ def decision_words(decision: Decision, prune_fraction: float) -> str:
     return _answer(decision.outcome, _percent(prune_fraction), decision.margin, needed, found)
 
 
+def other_words(decision: Decision, prune_fraction: float) -> str:
+    """What `other_at_look` says, as one line, differences in percentage points."""
+    found = _found(decision.difference, f"{_percent(decision.confidence)} repeated CI")
+    return _answer(decision.outcome, _percent(prune_fraction), decision.margin, "", found)
+
+
 def _of_method(
     method: str,
     by_fraction: Mapping[float, Mapping[int, Trial]],
     full: Mapping[int, Trial],
     random: Mapping[float, Mapping[int, Trial]],
+    planned: Set[float],
     margin: float,
     confidence: float,
 ) -> list[Verdict]:
     level = one_sided(confidence)
     effects = [_effect(trials, full) for trials in by_fraction.values()]
     tests = [margin_test(effect, margin) if effect else _UNTESTED for effect in effects]
+    asked = [*tests, *[_UNTESTED] * len(planned - by_fraction.keys())]
     adjusted = [
         MarginTest(*pair)
         for pair in zip(
-            holm([test.noninferior_p for test in tests]), holm([test.inferior_p for test in tests]), strict=True
+            holm([test.noninferior_p for test in asked]), holm([test.inferior_p for test in asked]), strict=True
         )
     ]
     outcomes = [test.outcome(level) for test in adjusted]
-    against_random = _against_random(by_fraction, random, confidence)
+    against_random = _against_random(by_fraction, random, len(asked), confidence)
     return [
         Verdict(
             method=method,
@@ -198,13 +226,13 @@ def _of_method(
             num_seeds=effect.num_seeds if effect else min(len(trials), len(full)),
             difference=interval(effect, confidence) if effect else None,
             adjusted=p_values,
-            num_fractions=len(effects),
+            num_fractions=len(asked),
             settled_alone=test.outcome(level) is not Outcome.OPEN,
             more_seeds=_missing_seeds(effect, margin, level, outcomes) if effect and outcome is Outcome.OPEN else None,
             from_random=versus,
         )
         for (fraction, trials), effect, test, p_values, outcome, versus in zip(
-            by_fraction.items(), effects, tests, adjusted, outcomes, against_random, strict=True
+            by_fraction.items(), effects, tests, adjusted, outcomes, against_random, strict=False
         )
     ]
 
@@ -216,15 +244,19 @@ def _missing_seeds(effect: Effect, margin: float, level: float, outcomes: Sequen
 
 
 def _against_random(
-    by_fraction: Mapping[float, Mapping[int, Trial]], random: Mapping[float, Mapping[int, Trial]], confidence: float
+    by_fraction: Mapping[float, Mapping[int, Trial]],
+    random: Mapping[float, Mapping[int, Trial]],
+    num_asked: int,
+    confidence: float,
 ) -> list[RandomVerdict | None]:
     effects = [_effect(trials, random.get(fraction, {})) for fraction, trials in by_fraction.items()]
-    adjusted = holm([p_different(effect) if effect else 1.0 for effect in effects])
+    p_values = [p_different(effect) if effect else 1.0 for effect in effects]
+    adjusted = holm([*p_values, *[1.0] * (num_asked - len(p_values))])
     return [
         RandomVerdict(_versus(effect, p_value < 1 - confidence), interval(effect, confidence), confidence, p_value)
         if effect
         else None
-        for effect, p_value in zip(effects, adjusted, strict=True)
+        for effect, p_value in zip(effects, adjusted, strict=False)
     ]
 
 
@@ -235,8 +267,10 @@ def _effect(trials: Mapping[int, Trial], others: Mapping[int, Trial]) -> Effect 
 def _still_needed(decision: Decision) -> str:
     if decision.next_look is not None:
         return f": the next look is at {_seeds(decision.next_look)}"
-    more = more_seeds(decision.effect, -decision.margin, decision.level)
-    return f" with all {_seeds(decision.difference.num_seeds)} that were planned: {_more(more)}"
+    used, more = decision.effect.num_seeds, more_seeds(decision.effect, -decision.margin, decision.level)
+    # Seeds that have been looked at cannot count again, so it takes all of them anew.
+    fresh = f"more than {_seeds(used + MOST_SEEDS)}" if more is None else f"about {_seeds(used + more)}"
+    return f" with all {_seeds(used)} that were planned: a new question would need {fresh}"
 
 
 def _versus(effect: Effect, differs: bool) -> Versus:
@@ -254,7 +288,7 @@ def _answer(outcome: Outcome, percent: str, margin: float, needed: str, found: s
         case Outcome.NO:
             return f"no: {percent} cannot go: accuracy falls by more than {points} ({found})"
         case Outcome.OPEN:
-            return f"{outcome} for {percent}{needed} ({found})"
+            return f"{outcome} for {percent} within {points}{needed} ({found})"
 
 
 def _more(seeds: int | None) -> str:
@@ -264,7 +298,7 @@ def _more(seeds: int | None) -> str:
 
 def _found(difference: Difference, interval_name: str) -> str:
     ends = f"{interval_name} {100 * difference.low:+z.2f} to {100 * difference.high:+z.2f}"
-    if (difference.low, difference.high) == ANYTHING:
+    if not difference.has_interval:
         ends = f"no {interval_name} as nothing varies"
     return f"difference {100 * difference.mean:+z.2f}, {ends}, {_seeds(difference.num_seeds)}"
 

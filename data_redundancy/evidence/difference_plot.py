@@ -1,0 +1,124 @@
+"""What pruning costs against the full set, with intervals, as a figure: a panel for every method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from data_redundancy.evidence.difference import Difference
+from data_redundancy.evidence.limits import require_margin
+from data_redundancy.evidence.statistics import Row, require_rows
+from data_redundancy.evidence.trials import FULL, RANDOM
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_COLUMNS = 4
+# Okabe and Ito (2008), Color Universal Design.
+_COLOUR, _RANDOM_COLOUR, _MARGIN_COLOUR = "#0072B2", "#777777", "#D55E00"
+
+
+def difference_plot(rows: Sequence[Row], margin: float, title: str) -> Figure:
+    """Draws accuracy minus that of the full set against the prune fraction, one panel for every method.
+
+    Error bars are the intervals of the table. Random subsets, a line and a band, are in all panels. What is above the
+    line of the margin with its whole bar can go. An interval that leaves the panel is one of few seeds.
+
+    Args:
+        rows: What `summarise` returned.
+        margin: The loss that is still accepted, a fraction.
+        title: Shown above the panels.
+
+    Returns:
+        The figure, of as many pairs of axes as there are methods other than random, or of one for random alone; x in
+        percent, y in percentage points.
+
+    Raises:
+        InputError: If there are no rows, or `margin` is outside (0, 0.5).
+    """
+    from matplotlib.figure import Figure
+
+    require_rows(rows)
+    require_margin(margin)
+    methods = sorted({row.method for row in rows} - {FULL, RANDOM}) or [RANDOM]
+    columns = min(len(methods), _MOST_COLUMNS)
+    lines = math.ceil(len(methods) / columns)
+    figure = Figure(figsize=(max(7.0, 2.6 * columns), 1.6 + 2.4 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, method in zip(panels, methods, strict=False):
+        _draw(axes, rows, method, margin)
+    for axes in panels[len(methods) :]:
+        axes.remove()
+    # The lowest of every column, which need not be in the last line.
+    for axes in panels[len(methods) - columns : len(methods)]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("pruned (%)")
+    panels[0].set_ylim(*_limits(rows, margin))
+    # The title is the user's: a dollar sign in it is no formula.
+    figure.suptitle(title, parse_math=False, wrap=True)
+    figure.supylabel("accuracy minus full set's (pp)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _draw(axes: Axes, rows: Sequence[Row], method: str, margin: float) -> None:
+    level = f"{100 * rows[0].confidence:.10g}% interval"
+    fractions, differences = _of_method(rows, RANDOM)
+    if method != RANDOM and fractions:
+        means, below, above = _points(differences)
+        axes.plot(fractions, means, color=_RANDOM_COLOUR, linewidth=1.2, label=f"random subsets and their {level}")
+        ends = [[m - b for m, b in zip(means, below, strict=True)], [m + a for m, a in zip(means, above, strict=True)]]
+        axes.fill_between(fractions, *ends, color=_RANDOM_COLOUR, alpha=0.25, linewidth=0)
+    fractions, differences = _of_method(rows, method)
+    means, below, above = _points(differences)
+    axes.errorbar(
+        fractions,
+        means,
+        [below, above],
+        color=_COLOUR,
+        marker="o",
+        markersize=4,
+        linewidth=1.2,
+        elinewidth=1.5,
+        capsize=3,
+        label=f"the method and its {level}",
+    )
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.axhline(-100 * margin, color=_MARGIN_COLOUR, linewidth=1, linestyle="--", label="margin")
+    axes.set_title(method, fontsize="medium")
+    axes.set_xticks(sorted({100 * row.prune_fraction for row in rows if row.method != FULL}))
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _of_method(rows: Sequence[Row], method: str) -> tuple[list[float], list[Difference]]:
+    """Fractions in percent, and differences from the full set, of what can be compared."""
+    found = sorted(
+        (100 * row.prune_fraction, row.difference_from_full)
+        for row in rows
+        if row.method == method and row.difference_from_full is not None
+    )
+    return [fraction for fraction, _ in found], [difference for _, difference in found]
+
+
+def _points(differences: Sequence[Difference]) -> tuple[list[float], list[float], list[float]]:
+    """Means, and how far the intervals reach below and above them, in percentage points."""
+    shown = [(d.mean, d.low, d.high) if d.has_interval else (d.mean, d.mean, d.mean) for d in differences]
+    return (
+        [100 * mean for mean, _, _ in shown],
+        [100 * (mean - low) for mean, low, _ in shown],
+        [100 * (high - mean) for mean, _, high in shown],
+    )
+
+
+def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
+    """Around all means, the margin and 0, and what of the intervals is not far beyond."""
+    means, below, above = _points([row.difference_from_full for row in rows if row.difference_from_full is not None])
+    seen = [*means, 0.0, -100 * margin]
+    room = 0.75 * max(max(seen) - min(seen), 100 * margin)
+    low = min([*seen, *(mean - min(reach, room) for mean, reach in zip(means, below, strict=True))])
+    high = max([*seen, *(mean + min(reach, room) for mean, reach in zip(means, above, strict=True))])
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
