@@ -41,10 +41,16 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
 
 def sources(config: ConfigDict, arguments: argparse.Namespace) -> dict[str, list[str]]:
     """What embeddings come from: its name, and the overrides of the config that make it."""
+    seeds = list(map(int, arguments.other_seeds.split(",")))
+    if config.train.seed in seeds or arguments.other_model == config.model.name:
+        sys.exit(
+            f"--other_seeds={arguments.other_seeds} --other_model={arguments.other_model}: must be other than the "
+            f"config's own, train.seed={config.train.seed} and model.name={config.model.name}"
+        )
     steps, warmup = fingerprints.durations(config, len(common.load_dataset(config).train.labels))
     return {
         OWN: [],
-        **{f"seed {seed}": [f"--config.train.seed={seed}"] for seed in arguments.other_seeds.split(",")},
+        **{f"seed {seed}": [f"--config.train.seed={seed}"] for seed in seeds},
         arguments.other_model: [f"--config.model.name={arguments.other_model}"],
         "a tenth": [f"--config.train.steps={steps // 10}", f"--config.train.warmup_steps={warmup // 10}"],
     }
@@ -102,7 +108,7 @@ def accuracy_table(groups: Groups, confidence: float) -> str:
         own = groups.get((OWN, fraction), {})
         change = None if name == OWN else mean_difference(trials, own, confidence)
         rows.append([*row, change and f"{100 * change.mean:+.2f} [{100 * change.low:+.2f}, {100 * change.high:+.2f}]"])
-    headers = ["keep list of", "pruned", "seeds", "accuracy, %", f"against own, pp [{confidence:.0%}]"]
+    headers = ["keep list of", "pruned", "seeds", "accuracy, %", f"against own, pp [{100 * confidence:.10g}%]"]
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
 
 

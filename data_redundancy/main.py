@@ -1,6 +1,7 @@
 """The command line: flags, then one stage."""
 
 import ast
+import contextlib
 import errno
 import importlib
 import logging
@@ -60,6 +61,7 @@ PROCESS_FLAGS = {
     "start_timeout_s": "several processes: how long to wait for the others at the start (300)",
     "barrier_timeout_s": "several processes: how long to wait for the others at a barrier (7200)",
 }
+INTERRUPTED = 130
 GOES_ON = "the same command goes on from what is finished"
 # What the system says when a file cannot be written, or not in full: the user's to mend.
 _SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -79,6 +81,12 @@ def main(argv: list[str] | None = None) -> int:
     if code and (distributed := sys.modules.get("data_redundancy.distributed")) and distributed.is_watching():
         stopping.ignore()
         distributed.end_all(code, message)
+    if code == INTERRUPTED:
+        # Ctrl-C comes at any moment; where XLA's threads are at work then, Python's own end crashes about every other
+        # time.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
     return code
 
 
@@ -102,7 +110,7 @@ def _tell(error: BaseException, argv: list[str]) -> tuple[int, str]:
     if isinstance(error, InputError):
         return _complain(str(error), code=2)
     if isinstance(error, KeyboardInterrupt):
-        return _complain(f"interrupted; {GOES_ON}", code=130)
+        return _complain(f"interrupted; {GOES_ON}", code=INTERRUPTED)
     if isinstance(error, Stopped | BucketUnavailableError):
         return _complain(f"{error}; {GOES_ON}", code=STOPPED)
     if not isinstance(error, Exception):
@@ -214,8 +222,8 @@ def _asked(config, given: dict[str, str]) -> dict[str, bool]:
             raise InputError(f"--fraction={given['fraction']}: not with --largest, which takes sweep.fractions")
         config.select.fraction = _fraction(given["fraction"])
     if "max_trials" in given:
-        if re.fullmatch("0*[1-9][0-9]{0,5}", given["max_trials"]) is None:
-            raise InputError(f"--max_trials={given['max_trials']}: must be a whole number from 1 to 999999")
+        if re.fullmatch("0*[1-9][0-9]{0,3}", given["max_trials"]) is None or int(given["max_trials"]) > 3000:
+            raise InputError(f"--max_trials={given['max_trials']}: must be a whole number from 1 to 3000")
         config.evidence.max_trials = int(given["max_trials"])
     return {"largest": largest == "true"}
 

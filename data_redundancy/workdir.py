@@ -307,14 +307,19 @@ def check_fingerprint(artifact: epath.Path, found: Mapping[str, Any], expected: 
         InputError: naming the fields that differ, with both values.
     """
     found, expected = _plain(found), _plain(expected)
-    differing = [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
-    if differing:
+    if differing := differing_fields(found, expected):
         shown = "; ".join(f"{n}: {found.get(n)!r} there, {expected.get(n)!r} now" for n in differing[:3])
         more = f" (and {len(differing) - 3} more fields)" if len(differing) > 3 else ""
         raise InputError(
             f"{artifact} was made from something else: {shown}{more}. Give the config and overrides it was made with, "
             "take another --workdir, or remove it"
         )
+
+
+def differing_fields(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """The names of the fields in which two fingerprints differ, sorted."""
+    found, expected = _plain(found), _plain(expected)
+    return [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:

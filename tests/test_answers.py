@@ -58,7 +58,7 @@ def test_a_selection_that_keeps_everything_is_not_missing_trials():
     for results in ([], [result("full", 0.0, seed) for seed in range(2)] + [result(seed=seed) for seed in range(2)]):
         found = answers.answer(results, **asked, method="agglomerative", fraction=0.0)
         assert found["headline"] == "Nothing goes: this selection keeps every image"
-        assert found["lines"] == ["0 of 100 training images go (0%); 100 stay."]
+        assert found["lines"] == ["Pruned: 0 of 100 training images (0%); 100 are kept."]
 
 
 def test_the_answer_goes_by_the_margin():
@@ -67,6 +67,31 @@ def test_the_answer_goes_by_the_margin():
     starts = [answers.answer(results, **{**ASKED, "margin": m}, **OF)["headline"] for m in (0.005, 0.02)]
     assert starts[0].startswith("No: 10% cannot go: accuracy falls by more than 0.5 points")
     assert starts[1].startswith("10% can go: accuracy stays within 2 points")
+
+
+def test_other_selections_are_told_as_the_stage_answer_found_them():
+    results = [result("full", 0.0, seed, accuracy=0.9 + 0.001 * seed, steps=100) for seed in range(4)]
+    for fraction in (0.1, 0.3):
+        results += [result(fraction=fraction, seed=seed, accuracy=0.9 + 0.0011 * seed) for seed in range(4)]
+    decided = {
+        ("agglomerative", 0.3): {"words": "not shown yet for 30%, by rounds", "versus_random": None, "random": None}
+    }
+    found = answers.answer(results, **ASKED, **OF, decided=decided)
+    assert found["headline"].startswith("10% can go")
+    assert found["others"] == ["agglomerative: not shown yet for 30%, by rounds."]
+    alone = evidence.verdicts([answers.trial(r) for r in results], planned=(0.1, 0.3, 0.5))
+    assert answers.answer(results, **ASKED, **OF, planned=(0.5,))["others"] == [
+        f"agglomerative: {evidence.verdict_words(alone[1])}."
+    ]
+
+
+def test_where_nothing_varies_the_page_gets_no_interval():
+    results = [result(method, fraction, s) for s in range(2) for method, fraction in (("full", 0.0), OF.values())]
+    rows = evidence.summarise([answers.trial(r) for r in results], ["a", "b"])
+    assert answers.accuracy(rows)[1]["full"] == {"mean": 0, "low": None, "high": None}
+    falling = [result(seed=s, classes=(0.8, 0.9)) for s in range(2)] + results[::2]
+    classes, _ = answers.losing_classes(falling, **OF, class_names=["a", "b"], confidence=0.95)
+    assert classes == [{"label": 0, "change": pytest.approx(-0.1), "low": None, "high": None}]
 
 
 def test_the_answer_of_a_single_seed_claims_nothing():

@@ -112,7 +112,9 @@ def test_every_artifact_is_there_and_nothing_else(job):
     ]
     assert sorted(os.listdir(workdir / "selections")) == SELECTIONS
     assert sorted(f"{p.parent.name}/{p.name}" for p in workdir.glob("trials/*/*")) == sorted(TRIALS)
-    assert sorted(os.listdir(workdir / "report")) == ["accuracy.png", "index.html", "results.csv", "results.md"]
+    assert sorted(os.listdir(workdir / "report")) == [
+        "accuracy.png", "difference.png", "index.html", "results.csv", "results.md",
+    ]  # fmt: skip
     assert not [path for path in workdir.rglob("*") if "partial" in path.name or "tmp" in path.name]
     config = json.loads((workdir / "config.json").read_text())
     assert (config["train"]["steps"], config["sweep"]["fractions"]) == (8, [0.2])

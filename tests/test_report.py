@@ -54,7 +54,9 @@ def own_copy(job, tmp_path, monkeypatch):
 
 def test_the_page_is_named_with_the_rest(job):
     folder, done, _ = job
-    names = [f"w/report/{name}" for name in ("results.csv", "results.md", "accuracy.png", "index.html")]
+    names = [
+        f"w/report/{name}" for name in ("results.csv", "results.md", "accuracy.png", "difference.png", "index.html")
+    ]
     assert [line for line in done.out.splitlines() if line.startswith("w/")] == names
     assert sorted(path.name for path in (folder / "w" / "report").iterdir()) == sorted(
         pathlib.Path(n).name for n in names
@@ -153,7 +155,7 @@ def test_the_answer_and_the_numbers_are_those_of_the_trials(job):
     assert (
         found["answer"]["headline"].partition(" (")[2].startswith("difference ") or "20%" in found["answer"]["headline"]
     )
-    assert lines[0] == "60 of 300 training images go (20%); 240 stay."
+    assert lines[0] == "Pruned: 60 of 300 training images (20%); 240 are kept."
     mean = {
         method: 100 * np.mean([r["accuracy"] for r in results if r["method"] == method])
         for method in ("agglomerative", "full")

@@ -47,15 +47,19 @@ class Answer:
         fraction: that was asked about.
         decision: against the full set.
         versus: against random subsets; None for random itself.
+        random: random subsets of the same size, against the full set; None for random itself.
         paying: the classes that lose accuracy.
         results: of the trials that count.
+        before: how many trials on what is kept there were before the plan.
     """
 
     fraction: float
     decision: evidence.Decision
     versus: evidence.RandomVerdict | None
+    random: evidence.Decision | None
     paying: tuple[evidence.ClassEffect, ...]
     results: Sequence[Mapping[str, Any]]
+    before: int
 
 
 def run(
@@ -74,22 +78,28 @@ def run(
     """
     can_run_together(config)
     question = questions.ask(config, largest=largest)
-    keys = [None, *question.fractions] if largest else question.fractions
-    # What is refused is refused before hours of training.
-    saved = {key: questions.check_plan(workdir, question, key) for key in keys}
     fractions = question.fractions
+    # What is refused is refused before hours of training.
+    keys = [None, *fractions] if largest else fractions
+    saved = {key: questions.check_plan(workdir, question, key) for key in keys}
     asked = question.narrow(config, fraction=fractions[0], fractions=fractions, num_seeds=question.plan.looks[-1])
+    run_stage("prepare", asked)
+    questions.check_size(asked, question)
+    for key in keys:
+        questions.check_fingerprint(asked, workdir, question, key, saved[key])
     for stage in questions.stages_before(asked, question.method):
         run_stage(stage, asked)
     if largest and saved[None] is None:
-        questions.save(workdir, question, None, None)
+        questions.save(asked, workdir, question, None, None)
     found = _search(config, workdir, question, saved)
     if largest:
-        questions.save(workdir, question, None, _found_by_search(question, found))
+        questions.save(asked, workdir, question, None, _found_by_search(question, found))
     told = _told_of(question, found)
     num_seeds = max(answer.decision.effect.num_seeds for answer in found.values())
     try:
-        run_stage("report", question.narrow(config, fraction=told.fraction, fractions=found, num_seeds=num_seeds))
+        of_report = question.narrow(config, fraction=told.fraction, fractions=found, num_seeds=num_seeds)
+        # Of a search, one fraction may have taken fewer seeds than another.
+        run_stage("report", of_report, all_planned=False)
     finally:
         if parallel.is_main_process():
             searched = _searched(question, found) if largest else []
@@ -120,20 +130,22 @@ def _settle(
     whole = question.narrow(config, fraction=fraction, fractions=[fraction], num_seeds=looks[-1])
     trials, keep_lists = Trials(whole, workdir), KeepLists(whole, workdir)
     if saved is None:
-        _tell_of_earlier_trials(whole, trials, keep_lists, question)
-        questions.save(workdir, question, fraction, None)
+        before = _earlier_trials(whole, trials, keep_lists, question)
+        questions.save(config, workdir, question, fraction, None, before)
+    else:
+        before = saved["trials_before"]
     answered = saved is not None and saved["found"] is not None and saved["found"]["next_look"] is None
     if answered:
         log.info("answer: already done, skipped (%s)", place)
     for number, look in enumerate(looks, 1):
         of_look = question.narrow(config, fraction=fraction, fractions=[fraction], num_seeds=look)
-        answer = _look(question, fraction, _results(of_look, trials, keep_lists))
+        answer = _look(question, fraction, _results(of_look, trials, keep_lists), before)
         final = answer.decision.next_look is None
         if not answered:
             words = evidence.decision_words(answer.decision, fraction)
             log.info("answer: look %d of at most %d, %d seeds: %s", number, len(looks), look, words)
         if final or not answered:
-            questions.save(workdir, question, fraction, _found(answer))
+            questions.save(config, workdir, question, fraction, _found(answer), before)
         if final:
             return answer
     raise AssertionError("the last look has no next one")
@@ -148,7 +160,8 @@ def _results(config: ConfigDict, trials: Trials, keep_lists: KeepLists) -> list[
     return grid.run(trials, plans, together=can_run_together(config), label="answer")
 
 
-def _tell_of_earlier_trials(config: ConfigDict, trials: Trials, keep_lists: KeepLists, question: Question) -> None:
+def _earlier_trials(config: ConfigDict, trials: Trials, keep_lists: KeepLists, question: Question) -> int:
+    """How many trials of the question's seeds, on what is kept, are there before it is planned; says so."""
     plans = [plan for plan in grid.plans(config, keep_lists, make=False) if plan.method != FULL]
     there = sum(trials.result(plan) is not None for plan in plans)
     if there:
@@ -158,9 +171,10 @@ def _tell_of_earlier_trials(config: ConfigDict, trials: Trials, keep_lists: Keep
             there,
             question.seed + question.plan.looks[-1],
         )
+    return there
 
 
-def _look(question: Question, fraction: float, results: Sequence[Mapping[str, Any]]) -> Answer:
+def _look(question: Question, fraction: float, results: Sequence[Mapping[str, Any]], before: int) -> Answer:
     """What trials of as many seeds as a look needs say."""
     by_method: dict[str, dict[int, evidence.Trial]] = {}
     for result in results:
@@ -176,8 +190,12 @@ def _look(question: Question, fraction: float, results: Sequence[Mapping[str, An
         versus=None
         if question.method == RANDOM
         else evidence.random_at_look(decision, evidence.compare(own, by_method[RANDOM])),
+        random=None
+        if question.method == RANDOM
+        else evidence.other_at_look(decision, evidence.compare(by_method[RANDOM], full)),
         paying=tuple(e for e in evidence.class_effects(own, full, results[0]["class_names"], at_level) if e.pays),
         results=results,
+        before=before,
     )
 
 
@@ -198,6 +216,9 @@ def _found(answer: Answer) -> dict[str, Any]:
             "difference": dataclasses.asdict(versus.difference),
             "words": evidence.random_words(versus),
         },
+        "random": None
+        if answer.random is None
+        else {"outcome": str(answer.random.outcome), "words": evidence.other_words(answer.random, answer.fraction)},
         "classes_that_lose": [{"name": effect.name, "change": effect.change} for effect in answer.paying],
     }
 
@@ -241,7 +262,7 @@ def _told(config: ConfigDict, question: Question, answer: Answer) -> list[str]:
         equal=config.sweep.equal,
         confidence=question.plan.confidence,
         margin=question.margin,
-        decided=_found(answer),
+        decided={(question.method, answer.fraction): _found(answer)},
     )
     return [f"{found['headline']}.", *found["lines"], _paying(answer, own[0]), *_asked(question, answer)]
 
@@ -262,18 +283,23 @@ def _asked(question: Question, answer: Answer) -> list[str]:
         f"Asked with a margin of {100 * question.margin:.6g} pp at {_percent(plan.confidence)} confidence, looking at "
         f"{looks} seeds; used {used} seeds, {len(answer.results)} trials."
     )
+    if answer.before:
+        line += (
+            f" {answer.before} trials were there before it was asked: no independent evidence if it was asked for them."
+        )
     if answer.decision.outcome is not evidence.Outcome.OPEN:
         return [line]
     unseen = question.seed + plan.looks[-1]
     return [
         line,
         "A plan cannot be made longer after looking: to go on, ask with more --max_trials in another --workdir, with "
-        f"--config.evidence.seed={unseen}.",
+        f"--config.evidence.seed={unseen}. Every further question has its own chance to err.",
     ]
 
 
 def _places(workdir: Workdir, question: Question, answer: Answer) -> list[str]:
-    selection = next(r["selection"] for r in answer.results if r["method"] == question.method)
+    selections = dict.fromkeys(r["selection"] for r in answer.results if r["method"] == question.method)
+    selection = next(iter(selections))
     places = {
         "keep list": workdir.selection(selection) / "keep.npy",
         "answer": workdir.answer(question.name(answer.fraction)),
@@ -281,7 +307,10 @@ def _places(workdir: Workdir, question: Question, answer: Answer) -> list[str]:
         "report": workdir.report / "index.html",
         "table": workdir.report / "results.csv",
     }
-    return [f"{name + ':':11}{workdir.show(path)}" for name, path in places.items()]
+    lines = [f"{name + ':':11}{workdir.show(path)}" for name, path in places.items()]
+    if len(selections) > 1:
+        lines[0] += f" (the first of {len(selections)}: every seed has its own)"
+    return lines
 
 
 def _percent(share: float) -> str:

@@ -1,6 +1,7 @@
 """What trials say about a selection, in words and numbers for the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def answer(
     equal: str,
     confidence: float,
     margin: float,
-    decided: Mapping[str, Any] | None = None,
+    planned: Iterable[float] = (),
+    decided: Mapping[tuple[str, float], Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The answer first: what pruning costs, and what it saves.
 
@@ -48,37 +50,44 @@ def answer(
         equal: what trials share, steps or epochs.
         confidence: level of intervals.
         margin: the loss of accuracy that is still accepted, a fraction.
-        decided: what the stage `answer` found, if it was asked: "words" and "versus_random". It added seeds until the
-            answer came out, which the tests here know nothing of.
+        planned: the prune fractions that are asked of every method.
+        decided: what the stage `answer` found where it was asked, by method and fraction: "words", "versus_random". It
+            added seeds until the answer came out, which the tests here know nothing of.
 
     Returns:
         "headline", "lines", and as "others" the answers about other selections.
     """
-    pruned = f"{num_train - num_kept:,} of {num_train:,} training images go"
-    images = f"{pruned} ({_percent(1 - num_kept / num_train)}); {num_kept:,} stay."
+    share = _percent(1 - num_kept / num_train)
+    images = f"Pruned: {num_train - num_kept:,} of {num_train:,} training images ({share}); {num_kept:,} are kept."
     if num_kept == num_train:
         return {"headline": "Nothing goes: this selection keeps every image", "lines": [images], "others": []}
     if not results:
         headline = f"No trial was run: what pruning {_percent(fraction)} costs is not known yet"
         lines = [images, "The stage 'sweep' trains on what is kept, and measures it."]
         return {"headline": headline, "lines": lines, "others": []}
-    verdicts = evidence.verdicts([trial(result) for result in results], margin, confidence)
+    verdicts = evidence.verdicts([trial(result) for result in results], margin, confidence, planned=planned)
+    words = {
+        (v.method, v.prune_fraction): found["words"]
+        if (found := decided.get((v.method, v.prune_fraction)))
+        else evidence.verdict_words(v)
+        for v in verdicts
+    }
     own = next((v for v in verdicts if (v.method, v.prune_fraction) == (method, fraction)), None)
-    others = [f"{v.method}: {evidence.verdict_words(v)}." for v in verdicts if v is not own]
+    others = [f"{of}: {told}." for (of, share), told in words.items() if (of, share) != (method, fraction)]
     if own is None:
         headline = f"No trial of {name} is finished: what it costs is not known yet"
         return {"headline": headline, "lines": [images], "others": others}
-    words = decided["words"] if decided else evidence.verdict_words(own)
+    found, headline = decided.get((method, fraction)), words[method, fraction]
     of_own, of_full = (
         [r for r in results if (r["method"], r["prune_fraction"]) == key] for key in ((method, fraction), ("full", 0.0))
     )
     lines = [
         images,
         *_accuracy(of_own, of_full),
-        *(_random_decided(decided) if decided else _random(own)),
+        *(_random_decided(found) if found else _random(own)),
         *_savings(of_own, of_full, equal, num_kept / num_train),
     ]
-    return {"headline": words[0].upper() + words[1:], "lines": lines, "others": others}
+    return {"headline": headline[0].upper() + headline[1:], "lines": lines, "others": others}
 
 
 def before_veto(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +127,7 @@ def losing_classes(
         return _changes(own, full), []
     classes = [
         {"label": class_names.index(e.name), "change": e.change, "low": e.low, "high": e.high}
+        | ({} if e.has_interval else {"low": None, "high": None})
         for e in effects
         if e.change < 0
     ]
@@ -140,10 +150,11 @@ def _changes(own: Trials, full: Trials) -> list[dict[str, Any]]:
     return [{"label": label, "change": float(changes[label]), "low": None, "high": None} for label in falling]
 
 
-def _difference(difference: evidence.Difference | None) -> dict[str, float] | None:
+def _difference(difference: evidence.Difference | None) -> dict[str, float | None] | None:
     if difference is None:
         return None
-    return {"mean": difference.mean, "low": difference.low, "high": difference.high}
+    low, high = (difference.low, difference.high) if difference.has_interval else (None, None)
+    return {"mean": difference.mean, "low": low, "high": high}
 
 
 def _accuracy(own: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -166,8 +177,13 @@ def _random(verdict: evidence.Verdict) -> list[str]:
 
 
 def _random_decided(decided: Mapping[str, Any]) -> list[str]:
-    versus = decided["versus_random"]
-    return [] if versus is None else [f"Against random subsets of the same size: {versus['words']}."]
+    versus, random = decided["versus_random"], decided["random"]
+    if versus is None:
+        return []
+    return [
+        f"Against random subsets of the same size: {versus['words']}.",
+        f"Random subsets themselves: {random['words']}.",
+    ]
 
 
 def _savings(

@@ -112,7 +112,7 @@ RULES: dict[str, _Rule] = {
     "evidence.margin": (lambda value: _is_number(value) and 0 < value < 0.5, "greater than 0 and less than 0.5"),
     "evidence.first_look": _at_least(2),
     "evidence.look_every": _at_least(1),
-    "evidence.max_trials": _at_least(1),
+    "evidence.max_trials": (lambda value: _is_number(value) and 1 <= value <= 3000, "at least 1 and at most 3000"),
     "evidence.seed": _SEED,
     "report.near_duplicate": _optional(_at_least(0)),
     "report.max_warnings": _at_least(0),

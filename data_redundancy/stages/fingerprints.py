@@ -183,6 +183,14 @@ def selection_options(config: ConfigDict, method: str, seed: int) -> dict[str, A
     return options | chosen | ({"select.seed": seed} if "seed" in takes else {})
 
 
+def answer(config: ConfigDict, method: str, prune_fraction: float | None, seed: int) -> dict[str, Any]:
+    """What the answer about a fraction depends on, or with None the search for the largest; `seed` is its first one."""
+    full = np.arange(len(common.load_dataset(config).train.labels))
+    made_from = trial(config, full, seed) | selection(config, method, prune_fraction or 0.0, seed)
+    made_from["sweep.equal"] = config.sweep.equal
+    return made_from if prune_fraction else {k: v for k, v in made_from.items() if k != "select.fraction"}
+
+
 def needs_trees(config: ConfigDict, method: str) -> bool:
     """Whether a selection depends on the trees."""
     return "dendrograms" in METHODS[method].needs or config.select.allocation == "global"

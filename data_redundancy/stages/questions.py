@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -13,12 +13,14 @@ from data_redundancy import evidence, parallel
 from data_redundancy import workdir as workdirs
 from data_redundancy.errors import InputError
 from data_redundancy.selection import METHODS
-from data_redundancy.stages import answers, fingerprints
+from data_redundancy.selection.allocation import num_pruned
+from data_redundancy.stages import answers, common, fingerprints
+from data_redundancy.stages.trials import FULL
 from data_redundancy.workdir import Workdir
 
 RANDOM = "random"
 
-_FORMAT = {"format": "data_redundancy answer", "version": 1}
+_FORMAT = {"format": "data_redundancy answer", "version": 2}
 _NAMES = {
     "margin": "--config.evidence.margin",
     "confidence": "--config.evidence.confidence",
@@ -125,6 +127,29 @@ def stages_before(config: ConfigDict, method: str) -> list[str]:
     return stages
 
 
+def check_size(config: ConfigDict, question: Question) -> None:
+    """Raises InputError if a fraction is too small to remove an image."""
+    num_train, smallest = len(common.load_dataset(config).train.labels), question.fractions[0]
+    if num_pruned(num_train, smallest) == 0:
+        field = "--fraction" if len(question.fractions) == 1 else "--config.sweep.fractions"
+        raise InputError(
+            f"{field}={smallest:g}: must be more than {0.5 / num_train:.6g}, to remove one of {num_train:,}"
+        )
+
+
+def check_fingerprint(
+    config: ConfigDict,
+    workdir: Workdir,
+    question: Question,
+    fraction: float | None,
+    saved: Mapping[str, Any] | None,
+) -> None:
+    """Raises InputError if what is saved of a question is about trials of something else."""
+    if saved is not None:
+        path = workdir.answer(question.name(fraction))
+        workdirs.check_fingerprint(path, saved["fingerprint"], _made_from(config, question, fraction))
+
+
 def check_plan(workdir: Workdir, question: Question, fraction: float | None) -> dict[str, Any] | None:
     """What is saved of a question; None where it was never asked. The same on all processes.
 
@@ -148,15 +173,27 @@ def check_plan(workdir: Workdir, question: Question, fraction: float | None) -> 
     return saved
 
 
-def save(workdir: Workdir, question: Question, fraction: float | None, found: Mapping[str, Any] | None) -> None:
-    """Saves a question with its plan, and what the looks so far found; the main process does."""
+def save(
+    config: ConfigDict,
+    workdir: Workdir,
+    question: Question,
+    fraction: float | None,
+    found: Mapping[str, Any] | None,
+    trials_before: int = 0,
+) -> None:
+    """Saves a question with its plan, how many trials were there before, and what the looks so far found.
+
+    The main process does.
+    """
     if parallel.is_main_process():
         most = question.plan.looks[-1]
         content = {
             **_FORMAT,
+            "fingerprint": _made_from(config, question, fraction),
             "plan": question.planned(fraction),
             "levels": list(question.plan.levels),
             "seeds": list(question.seeds(most)),
+            "trials_before": trials_before,
             "found": found,
         }
         path = workdir.answer(question.name(fraction))
@@ -167,11 +204,29 @@ def save(workdir: Workdir, question: Question, fraction: float | None, found: Ma
 
 def decided(config: ConfigDict, workdir: Workdir, method: str, fraction: float) -> dict[str, Any] | None:
     """What the stage `answer` found of a fraction, with the margin and the confidence of this config; else None."""
+    saved = _answered(config, workdir, method, fraction)
+    return None if saved is None or _asked_otherwise(config, saved) else saved["found"]
+
+
+def _answered(config: ConfigDict, workdir: Workdir, method: str, fraction: float) -> dict[str, Any] | None:
+    """What is saved of a question about the trials of this config, where something was found."""
     saved = _read(workdir.answer(workdirs.selection_name(method, fraction)))
-    wanted = {"margin": config.evidence.margin, "confidence": config.evidence.confidence}
-    if saved is None or any(saved["plan"].get(name) != value for name, value in wanted.items()):
+    if saved is None or saved["found"] is None:
         return None
-    return saved["found"]
+    made_from = fingerprints.answer(config, method, fraction, saved["plan"]["seed"])
+    return None if workdirs.differing_fields(saved["fingerprint"], made_from) else saved
+
+
+def _asked_otherwise(config: ConfigDict, saved: Mapping[str, Any]) -> bool:
+    return any(saved["plan"].get(name) != config.evidence[name] for name in ("margin", "confidence"))
+
+
+def decided_all(
+    config: ConfigDict, workdir: Workdir, results: Sequence[Mapping[str, Any]]
+) -> dict[tuple[str, float], dict[str, Any]]:
+    """What `decided` finds of the selections that trials were run on, by method and fraction."""
+    asked = dict.fromkeys((r["method"], r["prune_fraction"]) for r in results if r["method"] != FULL)
+    return {key: found for key in asked if (found := decided(config, workdir, *key)) is not None}
 
 
 def verdict_lines(config: ConfigDict, workdir: Workdir, results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -184,25 +239,58 @@ def verdict_lines(config: ConfigDict, workdir: Workdir, results: Sequence[Mappin
         workdir: with the trials.
         results: of all finished trials.
     """
-    trials = [answers.trial(result) for result in results]
-    lines, by_tests = [], []
-    for verdict in evidence.verdicts(trials, config.evidence.margin, config.evidence.confidence):
-        found = decided(config, workdir, verdict.method, verdict.prune_fraction)
+    trials, all_found = [answers.trial(result) for result in results], decided_all(config, workdir, results)
+    lines, by_tests, otherwise, is_open, asked = [], [], [], False, config.evidence
+    for verdict in evidence.verdicts(trials, asked.margin, asked.confidence, planned=config.sweep.fractions):
+        found = all_found.get((verdict.method, verdict.prune_fraction))
         if found is None:
             by_tests.append(f"{verdict.method} {100 * verdict.prune_fraction:.6g}%")
+            is_open |= verdict.outcome is evidence.Outcome.OPEN
+            saved = _answered(config, workdir, verdict.method, verdict.prune_fraction)
+            otherwise += [f"{verdict.method}: {saved['found']['words']}"] if saved is not None else []
         lines.append(f"{verdict.method}: {found['words'] if found else evidence.verdict_words(verdict)}.")
-    if 0 < len(by_tests) < len(lines):
+    if is_open:
+        lines.append(
+            "Whoever adds seeds until it is settled errs more often than the confidence says; 'answer' adds them by a "
+            "rule that keeps to it."
+        )
+    if otherwise:
+        told = "; ".join(otherwise)
+        lines.append(
+            f"'answer' was asked with another margin or confidence, and so chose the number of trials: {told}."
+        )
+    if all_found and by_tests:
         # The trials on the full set are the same: their number came of the answer about another method or fraction.
         lines.append(f"Not asked by 'answer', so as if the number of seeds had been fixed: {', '.join(by_tests)}.")
+    if all_found:
+        lines.append("Intervals other than repeated ones are as if the number of seeds had been fixed.")
+    if separate := _asked_separately(workdir, all_found):
+        lines.append(f"Asked one by one, each with its own chance to err (--largest has one for all): {separate}.")
     return lines
+
+
+def _asked_separately(workdir: Workdir, found: Collection[tuple[str, float]]) -> str:
+    """The fractions of which no search was made, of methods that were asked about several; in words."""
+    told = []
+    for method in dict.fromkeys(method for method, _ in found):
+        search = _read(workdir.answer(f"{method}-largest"))
+        searched = search["plan"]["fractions"] if search else []
+        fractions = [fraction for name, fraction in found if name == method]
+        if len(fractions) > 1 and not set(fractions) <= set(searched):
+            told.append(f"{method} {', '.join(f'{100 * fraction:.6g}%' for fraction in fractions)}")
+    return "; ".join(told)
+
+
+def _made_from(config: ConfigDict, question: Question, fraction: float | None) -> dict[str, Any]:
+    return fingerprints.answer(config, question.method, fraction, question.seed)
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
     saved = workdirs.read_json(path)
     if saved is None:
         return None
-    complete = isinstance(saved, dict) and isinstance(saved.get("plan"), dict) and "found" in saved
-    if not complete or any(saved.get(name) != value for name, value in _FORMAT.items()):
+    complete = isinstance(saved, dict) and all(isinstance(saved.get(name), dict) for name in ("plan", "fingerprint"))
+    if not complete or "found" not in saved or any(saved.get(name) != value for name, value in _FORMAT.items()):
         raise InputError(f"{path}: not what the stage 'answer' writes; restore it, or remove it and run 'answer' again")
     return saved
 

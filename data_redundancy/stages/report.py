@@ -6,7 +6,7 @@ Reads:
 Writes:
   WORKDIR/report/index.html: the answer, charts, the redundant groups, a map and warnings in one file that opens from
   disk; thumbnails/ beside it where they would make it too large. With finished trials, the table on the terminal, and
-  results.csv (raw numbers), results.md (the table) and accuracy.png.
+  results.csv (raw numbers), results.md (the table), accuracy.png and difference.png (from the full set, intervals).
 Takes:
   sweep.fractions .methods .seeds (which trials), evidence.confidence (of the intervals), evidence.margin (the loss of
   accuracy that is still accepted when it says what can go), select.method .fraction .seed (which selection; with
@@ -40,15 +40,21 @@ from data_redundancy.workdir import Workdir
 log = logging.getLogger("data_redundancy")
 
 
-def run(config: ConfigDict, workdir: Workdir, *, veto: str | None = None) -> None:
+def run(config: ConfigDict, workdir: Workdir, *, veto: str | None = None, all_planned: bool = True) -> None:
     """Runs the stage.
+
+    Args:
+        config: says which trials, and which selection.
+        workdir: with them.
+        veto: a file of the page, if what `select` made of it is to be shown.
+        all_planned: whether a trial that is not there is one to warn of.
 
     Raises:
         InputError: for artifacts made from something else, or where there is nothing to report.
     """
     gallery.check_method(config.report.map, "--config.report.map")
     keep_lists = KeepLists(config, workdir)
-    results = _results(config, workdir, keep_lists)
+    results = _results(config, workdir, keep_lists, all_planned=all_planned)
     chosen = looks.choose(config, keep_lists) if veto is None else _vetoed(config, workdir, veto)
     if chosen is None:
         raise InputError(
@@ -75,14 +81,14 @@ def _vetoed(config: ConfigDict, workdir: Workdir, path: str) -> looks.Chosen:
     return looks.Chosen(name, *wanted, vetoed=True)
 
 
-def _results(config: ConfigDict, workdir: Workdir, keep_lists: KeepLists) -> list[dict]:
+def _results(config: ConfigDict, workdir: Workdir, keep_lists: KeepLists, *, all_planned: bool) -> list[dict]:
     """The results of all finished trials of the sweep; none where there are but those on the full set."""
     trials = Trials(config, workdir)
     plans = grid.plans(config, keep_lists, make=False)
     results = [result for plan in plans if (result := trials.result(plan)) is not None]
     sweep = config.sweep
     wanted = len(sweep.seeds) * (1 + len(sweep.fractions) * len(sweep.methods))
-    if len(results) < wanted:
+    if all_planned and len(results) < wanted:
         log.warning("report: %d of %d trials are not finished and left out", wanted - len(results), wanted)
     return [] if all(result["method"] == FULL for result in results) else results
 
@@ -101,6 +107,7 @@ def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict
         "results.csv": _csv(rows),
         "results.md": (evidence.format_markdown(rows) + "\n").encode(),
         "accuracy.png": _png(evidence.accuracy_plot(rows, title)),
+        "difference.png": _png(evidence.difference_plot(rows, config.evidence.margin, title)),
     }
     for name, content in contents.items():
         workdirs.write_if_changed(workdir.report / name, content)
@@ -117,8 +124,13 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
     train, test = pictures.splits(config, dataset)
     selected = looks.read(workdir, chosen)
     asked = {"method": chosen.method, "fraction": chosen.fraction}
+    decided = questions.decided_all(config, workdir, results)
+    found = decided.get((chosen.method, chosen.fraction))
     losing, about_classes = answers.losing_classes(
-        results, **asked, class_names=dataset.class_names, confidence=confidence
+        results,
+        **asked,
+        class_names=dataset.class_names,
+        confidence=1 - 2 * found["level"] if found else confidence,
     )
     embeddings = looks.embeddings(config, workdir, notes)
     answer = answers.answer(
@@ -130,7 +142,8 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
         equal=config.sweep.equal,
         confidence=confidence,
         margin=config.evidence.margin,
-        decided=questions.decided(config, workdir, chosen.method, chosen.fraction),
+        planned=config.sweep.fractions,
+        decided=decided,
     )
     report = gallery.Report(
         title=f"{dataset.name}, {chosen.name}",
