@@ -416,6 +416,7 @@ def test_the_largest_is_searched_upwards_until_one_fails(own_copy, capfd):
     assert "--config.sweep.fractions: 0.2, 0.3, 0.5 there, 0.2, 0.3 now" in refused
 
     doctor(own_copy, "agglomerative", lambda seed: 0.0001 * seed, 0.2)
+    doctor(own_copy, "random", lambda seed: -0.1 + 0.0002 * seed, 0.2)
     doctor(own_copy, "agglomerative", lambda seed: -0.01 + 0.0001 * seed, 0.3)
     forget(own_copy)
     done = run_here(capfd, *command, of_all)
@@ -436,6 +437,7 @@ def test_the_largest_is_searched_upwards_until_one_fails(own_copy, capfd):
     assert "not finished" not in done.err
     assert re.search(r"^full +200 .* 5$", done.out, re.M)
     assert "Asked one by one" not in done.out
+    assert "Shown to be better than random subsets: agglomerative 20%.\n" in done.out
     # Without the search, these are questions of their own.
     (own_copy / "w" / "answers" / "agglomerative-largest.json").unlink()
     report = ["report", *BARE, of_all, "--config.sweep.seeds=(0,1,2,3,4)"]

@@ -241,7 +241,8 @@ def verdict_lines(config: ConfigDict, workdir: Workdir, results: Sequence[Mappin
     """
     trials, all_found = [answers.trial(result) for result in results], decided_all(config, workdir, results)
     lines, by_tests, otherwise, is_open, asked = [], [], [], False, config.evidence
-    for verdict in evidence.verdicts(trials, asked.margin, asked.confidence, planned=config.sweep.fractions):
+    verdicts = evidence.verdicts(trials, asked.margin, asked.confidence, planned=config.sweep.fractions)
+    for verdict in verdicts:
         found = all_found.get((verdict.method, verdict.prune_fraction))
         if found is None:
             by_tests.append(f"{verdict.method} {100 * verdict.prune_fraction:.6g}%")
@@ -249,6 +250,7 @@ def verdict_lines(config: ConfigDict, workdir: Workdir, results: Sequence[Mappin
             saved = _answered(config, workdir, verdict.method, verdict.prune_fraction)
             otherwise += [f"{verdict.method}: {saved['found']['words']}"] if saved is not None else []
         lines.append(f"{verdict.method}: {found['words'] if found else evidence.verdict_words(verdict)}.")
+    lines += _against_random(verdicts, all_found)
     if is_open:
         lines.append(
             "Whoever adds seeds until it is settled errs more often than the confidence says; 'answer' adds them by a "
@@ -267,6 +269,20 @@ def verdict_lines(config: ConfigDict, workdir: Workdir, results: Sequence[Mappin
     if separate := _asked_separately(workdir, all_found):
         lines.append(f"Asked one by one, each with its own chance to err (--largest has one for all): {separate}.")
     return lines
+
+
+def _against_random(
+    verdicts: Sequence[evidence.Verdict], found: Mapping[tuple[str, float], Mapping[str, Any]]
+) -> list[str]:
+    """Which selections are shown to be better or worse than random subsets of the same size."""
+    shown: dict[str, list[str]] = {evidence.Versus.BETTER: [], evidence.Versus.WORSE: []}
+    for verdict in verdicts:
+        by_answer = found.get((verdict.method, verdict.prune_fraction), {}).get("versus_random")
+        by_test = None if verdict.from_random is None else verdict.from_random.outcome
+        outcome = by_answer["outcome"] if by_answer else by_test
+        if outcome in shown:
+            shown[outcome].append(f"{verdict.method} {100 * verdict.prune_fraction:.6g}%")
+    return [f"Shown to be {outcome} subsets: {', '.join(names)}." for outcome, names in shown.items() if names]
 
 
 def _asked_separately(workdir: Workdir, found: Collection[tuple[str, float]]) -> str:
