@@ -441,8 +441,8 @@ def test_the_largest_is_searched_upwards_until_one_fails(own_copy, capfd):
     # Without the search, these are questions of their own.
     (own_copy / "w" / "answers" / "agglomerative-largest.json").unlink()
     report = ["report", *BARE, of_all, "--config.sweep.seeds=(0,1,2,3,4)"]
-    told = "Asked one by one, each with its own chance to err (--largest has one for all): agglomerative 20%, 30%.\n"
-    assert told in run_here(capfd, *report).out
+    told = run_here(capfd, *report).out
+    assert "(--largest has one for all): agglomerative 20%, agglomerative 30%.\n" in told
 
     doctor(own_copy, "agglomerative", lambda seed: -0.01 + 0.0001 * seed, 0.2)
     forget(own_copy)

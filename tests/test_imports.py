@@ -15,6 +15,7 @@ MODULES = sorted(
 )
 STAGES = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report", "answer", "export", "diff")
 STAGE_HELPERS = (
+    "verdicts",
     "arrays",
     "common",
     "fingerprints",

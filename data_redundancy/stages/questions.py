@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -14,8 +14,7 @@ from data_redundancy import workdir as workdirs
 from data_redundancy.errors import InputError
 from data_redundancy.selection import METHODS
 from data_redundancy.selection.allocation import num_pruned
-from data_redundancy.stages import answers, common, fingerprints
-from data_redundancy.stages.trials import FULL
+from data_redundancy.stages import common, fingerprints
 from data_redundancy.workdir import Workdir
 
 RANDOM = "random"
@@ -202,14 +201,8 @@ def save(
     parallel.barrier(f"saved {question.name(fraction)} {None if found is None else found.get('num_seeds')}")
 
 
-def decided(config: ConfigDict, workdir: Workdir, method: str, fraction: float) -> dict[str, Any] | None:
-    """What the stage `answer` found of a fraction, with the margin and the confidence of this config; else None."""
-    saved = _answered(config, workdir, method, fraction)
-    return None if saved is None or _asked_otherwise(config, saved) else saved["found"]
-
-
-def _answered(config: ConfigDict, workdir: Workdir, method: str, fraction: float) -> dict[str, Any] | None:
-    """What is saved of a question about the trials of this config, where something was found."""
+def answered(config: ConfigDict, workdir: Workdir, method: str, fraction: float) -> dict[str, Any] | None:
+    """The plan and what was found, "plan" and "found", of a question about the trials of this config; else None."""
     saved = _read(workdir.answer(workdirs.selection_name(method, fraction)))
     if saved is None or saved["found"] is None:
         return None
@@ -217,84 +210,10 @@ def _answered(config: ConfigDict, workdir: Workdir, method: str, fraction: float
     return None if workdirs.differing_fields(saved["fingerprint"], made_from) else saved
 
 
-def _asked_otherwise(config: ConfigDict, saved: Mapping[str, Any]) -> bool:
-    return any(saved["plan"].get(name) != config.evidence[name] for name in ("margin", "confidence"))
-
-
-def decided_all(
-    config: ConfigDict, workdir: Workdir, results: Sequence[Mapping[str, Any]]
-) -> dict[tuple[str, float], dict[str, Any]]:
-    """What `decided` finds of the selections that trials were run on, by method and fraction."""
-    asked = dict.fromkeys((r["method"], r["prune_fraction"]) for r in results if r["method"] != FULL)
-    return {key: found for key in asked if (found := decided(config, workdir, *key)) is not None}
-
-
-def verdict_lines(config: ConfigDict, workdir: Workdir, results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for every method and fraction: whether it can go.
-
-    Of what the stage `answer` was asked, as that found it; else by tests of as many trials as there are.
-
-    Args:
-        config: its margin and confidence.
-        workdir: with the trials.
-        results: of all finished trials.
-    """
-    trials, all_found = [answers.trial(result) for result in results], decided_all(config, workdir, results)
-    lines, by_tests, otherwise, is_open, asked = [], [], [], False, config.evidence
-    verdicts = evidence.verdicts(trials, asked.margin, asked.confidence, planned=config.sweep.fractions)
-    for verdict in verdicts:
-        found = all_found.get((verdict.method, verdict.prune_fraction))
-        if found is None:
-            by_tests.append(f"{verdict.method} {100 * verdict.prune_fraction:.6g}%")
-            is_open |= verdict.outcome is evidence.Outcome.OPEN
-            saved = _answered(config, workdir, verdict.method, verdict.prune_fraction)
-            otherwise += [f"{verdict.method}: {saved['found']['words']}"] if saved is not None else []
-        lines.append(f"{verdict.method}: {found['words'] if found else evidence.verdict_words(verdict)}.")
-    lines += _against_random(verdicts, all_found)
-    if is_open:
-        lines.append(
-            "Whoever adds seeds until it is settled errs more often than the confidence says; 'answer' adds them by a "
-            "rule that keeps to it."
-        )
-    if otherwise:
-        told = "; ".join(otherwise)
-        lines.append(
-            f"'answer' was asked with another margin or confidence, and so chose the number of trials: {told}."
-        )
-    if all_found and by_tests:
-        # The trials on the full set are the same: their number came of the answer about another method or fraction.
-        lines.append(f"Not asked by 'answer', so as if the number of seeds had been fixed: {', '.join(by_tests)}.")
-    if all_found:
-        lines.append("Intervals other than repeated ones are as if the number of seeds had been fixed.")
-    if separate := _asked_separately(workdir, all_found):
-        lines.append(f"Asked one by one, each with its own chance to err (--largest has one for all): {separate}.")
-    return lines
-
-
-def _against_random(
-    verdicts: Sequence[evidence.Verdict], found: Mapping[tuple[str, float], Mapping[str, Any]]
-) -> list[str]:
-    """Which selections are shown to be better or worse than random subsets of the same size."""
-    shown: dict[str, list[str]] = {evidence.Versus.BETTER: [], evidence.Versus.WORSE: []}
-    for verdict in verdicts:
-        by_answer = found.get((verdict.method, verdict.prune_fraction), {}).get("versus_random")
-        by_test = None if verdict.from_random is None else verdict.from_random.outcome
-        outcome = by_answer["outcome"] if by_answer else by_test
-        if outcome in shown:
-            shown[outcome].append(f"{verdict.method} {100 * verdict.prune_fraction:.6g}%")
-    return [f"Shown to be {outcome} subsets: {', '.join(names)}." for outcome, names in shown.items() if names]
-
-
-def _asked_separately(workdir: Workdir, found: Collection[tuple[str, float]]) -> str:
-    """The fractions of which no search was made, of methods that were asked about several; in words."""
-    told = []
-    for method in dict.fromkeys(method for method, _ in found):
-        search = _read(workdir.answer(f"{method}-largest"))
-        searched = search["plan"]["fractions"] if search else []
-        fractions = [fraction for name, fraction in found if name == method]
-        if len(fractions) > 1 and not set(fractions) <= set(searched):
-            told.append(f"{method} {', '.join(f'{100 * fraction:.6g}%' for fraction in fractions)}")
-    return "; ".join(told)
+def searched(workdir: Workdir, method: str) -> list[float]:
+    """The fractions of which the largest was searched that can go; none where there was no search."""
+    saved = _read(workdir.answer(f"{method}-largest"))
+    return [] if saved is None else saved["plan"]["fractions"]
 
 
 def _made_from(config: ConfigDict, question: Question, fraction: float | None) -> dict[str, Any]:

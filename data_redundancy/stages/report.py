@@ -97,7 +97,7 @@ def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict
     """Shows the table, and writes it and the plot; returns their paths."""
     # SciPy and matplotlib take longer to import than other stages should wait.
     from data_redundancy import evidence
-    from data_redundancy.stages import questions
+    from data_redundancy.stages import verdicts
 
     rows = _rows(config, results)
     title = (
@@ -111,20 +111,20 @@ def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict
     }
     for name, content in contents.items():
         workdirs.write_if_changed(workdir.report / name, content)
-    lines = "\n".join(questions.verdict_lines(config, workdir, results))
+    lines = "\n".join(verdicts.lines(config, workdir, results))
     print(f"\n{title}\n\n{evidence.format_table(rows)}\n\n{lines}\n")
     return [workdir.report / name for name in contents]
 
 
 def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict], chosen: looks.Chosen) -> Any:
     """Writes the page; returns its path."""
-    from data_redundancy.stages import answers, questions
+    from data_redundancy.stages import answers, verdicts
 
     dataset, confidence, notes = common.load_dataset(config), config.evidence.confidence, []
     train, test = pictures.splits(config, dataset)
     selected = looks.read(workdir, chosen)
     asked = {"method": chosen.method, "fraction": chosen.fraction}
-    decided = questions.decided_all(config, workdir, results)
+    decided = verdicts.decided(config, workdir, results)
     found = decided.get((chosen.method, chosen.fraction))
     losing, about_classes = answers.losing_classes(
         results,

@@ -40,7 +40,7 @@ def run(config: ConfigDict, workdir: Workdir, *, shard: tuple[int, int] = (0, 1)
     results = grid.run(trials, plans, together=together, label="sweep")
     if every == 1 and parallel.is_main_process():
         # SciPy takes a while to import.
-        from data_redundancy.stages import questions
+        from data_redundancy.stages import verdicts
 
-        for line in questions.verdict_lines(config, workdir, results):
+        for line in verdicts.lines(config, workdir, results):
             log.info("sweep: %s", line)
