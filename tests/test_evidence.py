@@ -488,7 +488,7 @@ def test_difference_plot_draws_the_intervals_of_the_table():
     assert [line.get_ydata()[0] for line in figure.axes[0].get_lines()[-2:]] == [0, -0.5]
     assert figure.get_suptitle() == "costs $5 to $6"
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert legend == {"random subsets and their 95% interval", "the method and its 95% interval", "margin"}
+    assert legend == {"random subsets, 95% interval", "the method, 95% interval", "margin"}
 
 
 def test_difference_plot_of_many_methods_of_random_alone_and_of_the_full_set_alone():

@@ -60,7 +60,7 @@ def difference_plot(rows: Sequence[Row], margin: float, title: str) -> Figure:
     figure.suptitle(title, parse_math=False, wrap=True)
     figure.supylabel("accuracy minus full set's (pp)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
 
 
@@ -69,7 +69,7 @@ def _draw(axes: Axes, rows: Sequence[Row], method: str, margin: float) -> None:
     fractions, differences = _of_method(rows, RANDOM)
     if method != RANDOM and fractions:
         means, below, above = _points(differences)
-        axes.plot(fractions, means, color=_RANDOM_COLOUR, linewidth=1.2, label=f"random subsets and their {level}")
+        axes.plot(fractions, means, color=_RANDOM_COLOUR, linewidth=1.2, label=f"random subsets, {level}")
         ends = [[m - b for m, b in zip(means, below, strict=True)], [m + a for m, a in zip(means, above, strict=True)]]
         axes.fill_between(fractions, *ends, color=_RANDOM_COLOUR, alpha=0.25, linewidth=0)
     fractions, differences = _of_method(rows, method)
@@ -84,7 +84,7 @@ def _draw(axes: Axes, rows: Sequence[Row], method: str, margin: float) -> None:
         linewidth=1.2,
         elinewidth=1.5,
         capsize=3,
-        label=f"the method and its {level}",
+        label=f"the method, {level}",
     )
     axes.axhline(0, color="black", linewidth=0.8)
     axes.axhline(-100 * margin, color=_MARGIN_COLOUR, linewidth=1, linestyle="--", label="margin")
@@ -118,7 +118,7 @@ def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
     """Around all means, the margin and 0, and what of the intervals is not far beyond."""
     means, below, above = _points([row.difference_from_full for row in rows if row.difference_from_full is not None])
     seen = [*means, 0.0, -100 * margin]
-    room = 0.75 * max(max(seen) - min(seen), 100 * margin)
+    room = 2 * max(max(seen) - min(seen), 200 * margin)
     low = min([*seen, *(mean - min(reach, room) for mean, reach in zip(means, below, strict=True))])
     high = max([*seen, *(mean + min(reach, room) for mean, reach in zip(means, above, strict=True))])
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
