@@ -94,7 +94,7 @@ def test_it_says_what_it_does_without_noise(job):
     assert "sweep: trial 6/6, random-0.2-seed1 seed 1: test accuracy " in done.err
     assert not re.search(r"warn|error|traceback|I0000|W0000|E0000|oneDNN|cuda", done.err, re.IGNORECASE), done.err
     named = [line for line in done.out.splitlines() if line.startswith("w/report/")]
-    assert len(named) == 4
+    assert len(named) == 5
     assert all((folder / name).exists() for name in named)
     assert "random 20%" in done.out
 
