@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+import types
 
 import numpy as np
 import page_content
@@ -15,7 +16,8 @@ from scipy import stats
 
 from data_redundancy import config_flags, evidence
 from data_redundancy.errors import InputError
-from data_redundancy.stages import questions
+from data_redundancy.stages import answer, questions
+from data_redundancy.workdir import Workdir
 
 NUM_TRAIN, NUM_TEST = 200, 60
 DATA = (*TINY, "--config.dataset.name=d.npz", "--workdir=w")
@@ -138,6 +140,15 @@ def test_mistaken_flags(capfd, tmp_path, monkeypatch, flags, told):
 def test_a_mistake_is_one_line_of_a_process(tmp_path):
     done = run_process("answer", *DATA, "--max_trials=8", cwd=tmp_path)
     assert error_line(done).startswith("--max_trials=8: must be at least 9")
+
+
+def test_a_method_that_draws_anew_has_a_keep_list_for_every_seed(tmp_path):
+    question = questions.ask(parse("--config.select.method=random"), largest=False)
+    for count, note in ((1, ""), (3, " (the first of 3: every seed has its own)")):
+        results = [{"selection": f"random-0.1-seed{seed}", "method": "random"} for seed in range(count)]
+        found = types.SimpleNamespace(results=results, fraction=0.1)
+        line, *_ = answer._places(Workdir(tmp_path), question, found)
+        assert line == f"keep list: {tmp_path}/selections/random-0.1-seed0/keep.npy{note}"
 
 
 # Rounds of trials
