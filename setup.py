@@ -6,7 +6,7 @@ import re
 from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "data_redundancy" / "__init__.py").read_text(), re.M)[1]
+VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "data_redundancy" / "version.py").read_text(), re.M)[1]
 
 # The tests have been run with the lower bounds, and with the newest releases below the upper ones.
 REQUIRES = [
@@ -81,5 +81,5 @@ setup(
             "zarr>=3",
         ],
     },
-    entry_points={"console_scripts": ["data-redundancy = data_redundancy.main:main"]},
+    entry_points={"console_scripts": ["data-redundancy = data_redundancy.cli.main:main"]},
 )

@@ -14,19 +14,19 @@ shift 2
 python=${PYTHON:-python3}
 
 "$python" -c 'import jax; print(*jax.devices(), "JAX", jax.__version__)'
-time "$python" -m data_redundancy.main run --config=cifar10 --workdir="$out/run" \
+time "$python" -m data_redundancy run --config=cifar10 --workdir="$out/run" \
     --config.dataset.name="$images" --config.train.dtype=bfloat16 "$@"
 
 "$python" - "$out" <<'PY'
 import pathlib, sys
 import numpy as np
-from data_redundancy import artifacts
+from data_redundancy.store import artifacts
 
 out = pathlib.Path(sys.argv[1]).absolute()
 for name, array in zip(("e", "l"), artifacts.read_embeddings(out / "run" / "embeddings"), strict=True):
     np.save(out / f"{name}.npy", array)
 PY
-select=("$python" -m data_redundancy.main select --embeddings="$out/e.npy" --labels="$out/l.npy")
+select=("$python" -m data_redundancy select --embeddings="$out/e.npy" --labels="$out/l.npy")
 for fraction in 0.1 0.3 0.5; do
     rm -rf "$out/on_device" "$out/on_cpu"
     time "${select[@]}" --fraction="$fraction" --out="$out/on_device"

@@ -17,14 +17,16 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from benchmarks import processes
-from data_redundancy import config_flags, main
+from data_redundancy.cli import config as config_flags
+from data_redundancy.cli import main
 from data_redundancy.evidence.statistics import mean_difference
 from data_redundancy.evidence.trials import FULL, RANDOM, Trial
+from data_redundancy.experiment import dataset, fingerprints
+from data_redundancy.experiment.selections import KeepLists
+from data_redundancy.experiment.trials import Plan, Trials
+from data_redundancy.reporting import answer_text
 from data_redundancy.selection.overlap import agreement, overlap
-from data_redundancy.stages import answers, common, fingerprints
-from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.stages.trials import Plan, Trials
-from data_redundancy.workdir import Workdir
+from data_redundancy.store.workdir import Workdir
 
 OWN, METHOD = "own", "agglomerative"
 Groups = dict[tuple[str, float], dict[int, Trial]]
@@ -47,7 +49,7 @@ def sources(config: ConfigDict, arguments: argparse.Namespace) -> dict[str, list
             f"--other_seeds={arguments.other_seeds} --other_model={arguments.other_model}: must be other than the "
             f"config's own, train.seed={config.train.seed} and model.name={config.model.name}"
         )
-    steps, warmup = fingerprints.durations(config, len(common.load_dataset(config).train.labels))
+    steps, warmup = fingerprints.durations(config, len(dataset.load_dataset(config).train.labels))
     return {
         OWN: [],
         **{f"seed {seed}": [f"--config.train.seed={seed}"] for seed in seeds},
@@ -81,7 +83,7 @@ def plans(config: ConfigDict, directory: Workdir, kept: Mapping[str, Mapping[flo
 def run(config: ConfigDict, directory: Workdir, kept: Mapping[str, Mapping[float, np.ndarray]]) -> Groups:
     trials, groups = Trials(config, directory), {}
     for plan in plans(config, directory, kept):
-        of_run = answers.trial(trials.run(plan))
+        of_run = answer_text.trial(trials.run(plan))
         groups.setdefault((plan.method, plan.prune_fraction), {})[plan.seed] = of_run
     return groups
 
@@ -120,7 +122,7 @@ def run_all() -> None:
         for name, overrides in sources(config, arguments).items()
     }
     print(processes.hardware(processes.devices()[1], ["jax", "flax"]), end="\n\n", flush=True)
-    print(overlap_table(kept, common.load_dataset(config).train.labels), end="\n\n", flush=True)
+    print(overlap_table(kept, dataset.load_dataset(config).train.labels), end="\n\n", flush=True)
     groups = run(config, Workdir(arguments.workdir / OWN), kept)
     print(accuracy_table(groups, config.evidence.confidence))
 

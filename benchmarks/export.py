@@ -70,12 +70,12 @@ def prepare(scratch: pathlib.Path, out: pathlib.Path, fraction: float, checked: 
     from etils import epath
 
     from benchmarks.training import inputs
-    from data_redundancy import parallel
-    from data_redundancy.data import catalog, tfds_source
+    from data_redundancy.data.tfds import builder, catalog
     from data_redundancy.exporting import contents, driver, source, tfds
     from data_redundancy.exporting.format import Description
+    from data_redundancy.runtime import devices
 
-    builder = tfds_source.open_prepared(inputs.NAME, data_dir=scratch / "input/all")
+    builder = builder.open_prepared(inputs.NAME, data_dir=scratch / "input/all")
     before = {}
     if checked:
         directory = epath.Path(scratch / "catalog")
@@ -91,7 +91,7 @@ def prepare(scratch: pathlib.Path, out: pathlib.Path, fraction: float, checked: 
     provenance |= {"num_kept": len(keep), "num_examples": read.sizes["train"]}
     about = Description(inputs.NAME, inputs.VERSION, tuple(class_names), "", "", provenance, chosen.num_examples)
     writer = tfds.make(chosen)
-    parallel.barrier("ready")  # starts JAX, as the command has done by then
+    devices.barrier("ready")  # starts JAX, as the command has done by then
     return lambda: driver.export(out, writer, chosen.shards, chosen.examples, about, plan={}, overwrite=False)
 
 

@@ -57,10 +57,10 @@ def ours(x, labels, method, fraction, scope):
     import numpy as np
     import sklearn.cluster  # noqa: F401 - not part of the time
 
-    from data_redundancy.selection import METHODS, Pool, scored, select
+    from data_redundancy.selection import METHODS, Pool, select, top_score
 
     rng = np.random.default_rng(0)
-    scores = {name: rng.gamma(2.0, size=len(x)) for name in scored.SCORES}
+    scores = {name: rng.gamma(2.0, size=len(x)) for name in top_score.SCORES}
     within = labels if scope == "class" else np.zeros_like(labels)
     trees = None
     if "dendrograms" in METHODS[method].needs:

@@ -17,6 +17,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from data_redundancy.errors import InputError
+from data_redundancy.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
     from data_redundancy.clustering.linkage import cut, linkage
     from data_redundancy.selection import Selection
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Dendrogram",
@@ -197,7 +196,7 @@ def write_gallery(
     """
     import numpy as np
 
-    from data_redundancy.clustering import suspects
+    from data_redundancy.clustering import near_duplicates
     from data_redundancy.clustering.dendrograms import check_labels
     from data_redundancy.clustering.distances import check_embeddings
     from data_redundancy.gallery import Suspects, arrays, default_near_duplicate
@@ -213,13 +212,13 @@ def write_gallery(
     labels = check_labels(labels, len(embeddings)) if has_labels else np.zeros(len(embeddings), np.int64)
     train, names = arrays.split(labels, images=images, class_names=class_names, ids=ids)
     selected = arrays.selected(selection)
-    height, errors, notes = default_near_duplicate(selected), suspects.NONE, []
+    height, errors, notes = default_near_duplicate(selected), near_duplicates.NONE, []
     if has_labels and max_warnings and height is not None:
-        errors, _ = suspects.find_suspects(embeddings, labels, height=height, limit=max_warnings)
+        errors, _ = near_duplicates.find_suspects(embeddings, labels, height=height, limit=max_warnings)
         notes.append(f"Near-duplicates are images at a cosine distance of at most {height:.3g}.")
     else:
         notes.append("Near-duplicates with different labels were not looked for.")
-    found = Suspects(*((p.first, p.second, p.distance) for p in (errors, suspects.NONE)))
+    found = Suspects(*((p.first, p.second, p.distance) for p in (errors, near_duplicates.NONE)))
     return arrays.write(
         directory,
         selected,

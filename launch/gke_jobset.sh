@@ -23,7 +23,7 @@
 # to be made, and the exit code 2 of one that waited in vain would end the job for good.
 #
 # The image must have the program installed. The environment variable DATA_REDUNDANCY names it, for example
-# DATA_REDUNDANCY="python -m data_redundancy.main"; by default data-redundancy.
+# DATA_REDUNDANCY="python -m data_redundancy"; by default data-redundancy.
 
 set -euo pipefail
 

@@ -15,7 +15,7 @@
 #
 # The output of process 0 is shown as well. SIGTERM, SIGINT and SIGHUP are passed on to all of them; a second one kills
 # them. The exit code is that of the process that failed first, or 0. The environment variable DATA_REDUNDANCY names the
-# program, for example DATA_REDUNDANCY="python -m data_redundancy.main"; by default data-redundancy.
+# program, for example DATA_REDUNDANCY="python -m data_redundancy"; by default data-redundancy.
 
 set -euo pipefail
 

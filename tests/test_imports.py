@@ -161,7 +161,7 @@ def test_module_obeys(module):
         ("training.step", "from data_redundancy import evidence", "imports evidence"),
         ("training.step", "from data_redundancy import artifacts", "imports artifacts"),
         ("parallel", "from data_redundancy import metrics", "imports metrics"),
-        ("artifacts", "from data_redundancy.metrics import Sums", "imports metrics"),
+        ("artifacts", "from data_redundancy.store.metrics import Sums", "imports metrics"),
         ("workdir", "from data_redundancy import artifacts", "imports artifacts"),
         ("training.trainer", "from data_redundancy.stages import common", "imports stages.common"),
         ("stages.embed", "from data_redundancy.stages import train", "imports the stage stages.train"),
@@ -185,7 +185,7 @@ def test_rules_find_what_they_forbid(module, line, complaint):
     ("module", "line"),
     [
         ("data.batches", "from data_redundancy.errors import InputError"),
-        ("data.batches", "from data_redundancy.data.dataset import Split"),
+        ("data.batches", "from data_redundancy.data.splits import Split"),
         ("data.raw", "from . import dataset"),
         ("stages.embed", "from data_redundancy.stages import common, trials"),
         ("stages.embed", "from data_redundancy import artifacts, data, models, training, clustering"),
@@ -201,7 +201,7 @@ def test_rules_leave_the_rest_alone(module, line):
 def test_local_paths_import_neither_tensorflow_nor_gcsfs(tmp_path):
     code = """
 import sys
-from data_redundancy import workdir
+from data_redundancy.store import workdir
 directory = workdir.Workdir(sys.argv[1])
 workdir.write_json(directory.config, {})
 with workdir.atomic_directory(directory.report) as partial:

@@ -15,7 +15,8 @@ import time
 
 import pytest
 import yaml
-from command import TINY, write_digits
+
+from helpers.command import TINY, write_digits
 
 LAUNCH = pathlib.Path(__file__).parent.parent / "launch"
 SCRIPTS = ("gke_jobset.sh", "local.sh", "slurm.sbatch", "tpu_pod.sh")
@@ -318,7 +319,7 @@ def test_local_runs_the_program_itself():
     data = write_digits(pathlib.Path("digits.npz"))
     done = launch(
         *("local.sh", "2", "2", "--", "train", *TINY, f"--config.dataset.name={data}", "--workdir=work"),
-        DATA_REDUNDANCY=f"{sys.executable} -m data_redundancy.main",
+        DATA_REDUNDANCY=f"{sys.executable} -m data_redundancy",
     )
     assert done.code == 0, done.out + done.err
     assert list(pathlib.Path("work/trials").glob("full/seed*/result.json"))
@@ -329,7 +330,7 @@ def test_local_runs_the_program_itself():
 def test_local_returns_the_program_s_code_for_a_mistake():
     done = launch(
         *("local.sh", "2", "1", "--", "train", *TINY, "--config.train.batch_size=0", "--workdir=work"),
-        DATA_REDUNDANCY=f"{sys.executable} -m data_redundancy.main",
+        DATA_REDUNDANCY=f"{sys.executable} -m data_redundancy",
     )
     assert done.code == 2, done.out + done.err
     # Both find it, and the first to end stops the other, which may not have told yet.

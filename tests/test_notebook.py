@@ -5,11 +5,11 @@ import pathlib
 import nbformat
 import numpy as np
 import pytest
-from command import run_process
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import data_redundancy as dr
+from helpers.command import run_process
 
 NOTEBOOK = pathlib.Path(__file__).parents[1] / "examples" / "embeddings_to_keep_list.ipynb"
 

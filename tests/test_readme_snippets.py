@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from command import environment, write_digits
-from imagenet_like import NUM_TRAIN, images
-from imagenet_like import write as write_tfds
 
-from data_redundancy import main
+from data_redundancy.cli import main
+from helpers.command import environment, write_digits
+from helpers.imagenet_like import NUM_TRAIN, images
+from helpers.imagenet_like import write as write_tfds
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 HEADING = "## In other frameworks"

@@ -3,14 +3,15 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from command import run_process
 from sklearn.datasets import load_digits
+
+from helpers.command import run_process
 
 NUM_DIGITS, COPIES_PER_DIGIT = 1000, 1 / 9  # so that a tenth of what is trained on, and of every class, are copies
 
 STAGES = """
 import sys
-from data_redundancy import main
+from data_redundancy.cli import main
 for stage in ("train", "embed", "cluster", "select"):
     assert main.main([stage, *sys.argv[1:]]) == 0
 """

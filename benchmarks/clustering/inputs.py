@@ -90,7 +90,7 @@ KINDS: dict[str, Callable[[Real, list[int]], Iterator[np.ndarray]]] = {
 def read_real(source: dict[str, str], dimensions: int) -> Real:
     """Reads embeddings and labels from two .npy files or from a work directory of data-redundancy."""
     if "workdir" in source:
-        from data_redundancy import artifacts
+        from data_redundancy.store import artifacts
 
         embeddings, labels = artifacts.read_embeddings(pathlib.Path(source["workdir"]) / "embeddings")
     else:

@@ -55,7 +55,7 @@ def write_folder(folder: pathlib.Path, num_photos: int) -> None:
 def write(recipe: dict, directory: pathlib.Path) -> None:
     """Writes the data sets DIRECTORY/all and DIRECTORY/kept-FRACTION, each a TFDS `data_dir`."""
     from data_redundancy.data.raw import RawSplit, read_source
-    from data_redundancy.data.tfds_writer import write_tfds
+    from data_redundancy.data.tfds.writer import write_tfds
 
     num_photos = recipe["num_photos"]
     with tempfile.TemporaryDirectory(dir=directory) as folder:

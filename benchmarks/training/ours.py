@@ -11,9 +11,10 @@ import numpy as np
 from etils import epath
 
 from benchmarks.training import inputs, page_cache, rounds
-from data_redundancy import data, models, parallel, training
+from data_redundancy import data, models, training
 from data_redundancy.data.batches import train_batches
-from data_redundancy.data.streaming import ImageStream
+from data_redundancy.data.tfds.image_stream import ImageStream
+from data_redundancy.runtime import devices
 from data_redundancy.training import inference
 
 
@@ -65,7 +66,7 @@ def train(
         profile_steps=0,
         eval_batch_size=batch_size,
     )
-    network = models.create(model, num_classes=num_classes, dtype=dtype, axis_name=parallel.AXIS)
+    network = models.create(model, num_classes=num_classes, dtype=dtype, axis_name=devices.AXIS)
     split = in_memory(num_images, image_size, num_classes)
     test = in_memory(batch_size, image_size, num_classes)
     trainer = training.Trainer(network, settings, num_classes=num_classes, train=split, test=test)
@@ -81,7 +82,7 @@ def train(
                     num_steps=steps,
                     warmup_steps=0,
                 )
-                for seed in range(max(1, trials_per_device * parallel.local_devices()))
+                for seed in range(max(1, trials_per_device * devices.local_devices()))
             ]
             if trials_per_device:
                 trainer.train_together(runs)
@@ -110,7 +111,7 @@ def embed(
     del directory
     network = models.create(model, num_classes=num_classes, dtype=dtype)
     split = in_memory(num_images, image_size, num_classes)
-    variables = parallel.replicate(
+    variables = devices.replicate(
         jax.jit(lambda key: network.init(key, np.zeros((1, image_size, image_size, 3)), train=False))(jax.random.key(0))
     )
     blocks = training.embed(network, variables, split, batch_size=batch_size, chunk_rows=batch_size)

@@ -12,9 +12,9 @@ from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms, chec
 from data_redundancy.clustering.distances import check_embeddings, unit_vectors_of
 from data_redundancy.clustering.linkage import check_method, to_linkage
 from data_redundancy.clustering.merges import Merges
-from data_redundancy.clustering.plan import WHOLE
 from data_redundancy.clustering.search import device_memory, first_merges, fits_accelerator, whole_trees
-from data_redundancy.clustering.work import Work, prepare, side_by_side
+from data_redundancy.clustering.strategy import WHOLE
+from data_redundancy.clustering.workload import Work, prepare, side_by_side
 
 _LARGEST_IN_BATCH = 8192  # rows; one such class keeps an accelerator busy
 

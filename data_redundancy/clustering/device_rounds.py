@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from data_redundancy import parallel
 from data_redundancy.clustering.distances import Units, distances_of_parts, padded_size
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.errors import InputError
+from data_redundancy.runtime import devices
 
 _SMALLEST = 128  # rows; smaller matrices are hardly faster, and every size takes time to compile
 _BLOCKS = 8  # of the rows, one after the other, so that the products do not need several matrices
@@ -169,7 +169,7 @@ def _padded_lengths(lengths: np.ndarray) -> np.ndarray:
 
 
 def _parts(
-    lengths: np.ndarray, num_dimensions: int, memory_limit: float, devices: list[jax.Device]
+    lengths: np.ndarray, num_dimensions: int, memory_limit: float, usable: list[jax.Device]
 ) -> tuple[list[_Part], int]:
     """Splits the classes into batches; says how many of them may be on the devices at the same time."""
     padded = _padded_lengths(lengths)
@@ -183,12 +183,12 @@ def _parts(
     parts = []
     for length in np.unique(padded[lengths > 1])[::-1].tolist():  # the longest work first
         members = np.flatnonzero((padded == length) & (lengths > 1))
-        used = devices[: len(members)]
+        used = usable[: len(members)]
         fitting = int(memory_limit / at_once / class_bytes(length, num_dimensions))
         most = len(used) * max(1, min(fitting, _ENTRIES_AT_ONCE // length**2))
         num_batches = -(-len(members) // most)
         slots = -(-len(members) // (num_batches * len(used))) * len(used)
-        split = parallel.split_over(used)
+        split = devices.split_over(used)
         parts += [_Part(members[i : i + slots], slots, length, split) for i in range(0, len(members), slots)]
     return parts, at_once
 
@@ -224,7 +224,7 @@ def _cluster(batch: _Batch, method: str, split: NamedSharding) -> _Ends:
             between *= batch.sizes[:, :, None] * batch.sizes[:, None, :]
         return _agglomerate(between, batch.sizes, batch.counts, method)
 
-    return parallel.on_each(on_one_device, split)(batch)
+    return devices.on_each(on_one_device, split)(batch)
 
 
 def _distances(high: jax.Array, low: jax.Array) -> jax.Array:

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_redundancy import parallel
 from data_redundancy.clustering.distances import Units, pair_distances
-from data_redundancy.clustering.plan import WHOLE
+from data_redundancy.clustering.strategy import WHOLE
+from data_redundancy.runtime import devices
 
 GROUP = 64
 """Similarities that are looked at together: only groups with a hit leave the device."""
@@ -167,12 +167,12 @@ class Neighbours:
         found, too_many = self._found(height, max_pairs, expected_pairs, progress)
         if self._together:
             # Counts first: no process gathers more than there is memory for.
-            counts = parallel.gather_rows(np.array([len(found[0]), max_pairs + 1 if too_many else 0]))
+            counts = devices.gather_rows(np.array([len(found[0]), max_pairs + 1 if too_many else 0]))
             too_many = counts.sum() > max_pairs
         if too_many:
             raise TooManyPairs
         if self._together:
-            found = [parallel.gather_rows(part) for part in found]
+            found = [devices.gather_rows(part) for part in found]
         return Graph(*found)
 
     def stream(
@@ -244,7 +244,7 @@ class Neighbours:
                 largest = np.partition(largest, len(largest) - wanted)[-wanted:]
         height = np.clip(1 - largest.min(), 0.0, 2.0)
         # Processes that work together must go to the same height, to the last bit.
-        return float(parallel.gather_rows(np.array([height]))[0] if self._together else height)
+        return float(devices.gather_rows(np.array([height]))[0] if self._together else height)
 
     def _sampled(self, sample: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The similarities of sampled rows to others; of a row to itself, minus infinity."""
@@ -266,7 +266,7 @@ class Neighbours:
         vectors = self._on_devices(precision.dtype)
         blocks = [(a, b) for a in range(self._num_blocks) for b in range(a, self._num_blocks)]
         if self._together:
-            blocks = blocks[parallel.process_index() :: parallel.process_count()]
+            blocks = blocks[devices.process_index() :: devices.process_count()]
         pending: deque = deque()
         capacity = _Capacity(self._block)
         capacity.grow(int(2 * expected_pairs / self._num_blocks**2))
@@ -342,8 +342,8 @@ def _hits(vectors, row, column, least, *, block: int, capacity: int, precision):
 
 
 def _useful_devices() -> list[jax.Device]:
-    devices = jax.local_devices()
-    return devices[:1] if devices[0].platform == "cpu" else devices
+    local = jax.local_devices()
+    return local[:1] if local[0].platform == "cpu" else local
 
 
 def _block_rows(num_rows: int, platform: str) -> int:

@@ -15,8 +15,8 @@ from data_redundancy.clustering.distances import Units, float64_device, padded_s
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import CANDIDATES_PER_PAIR, Graph, Neighbours, TooManyPairs
 from data_redundancy.clustering.partitions import partition
-from data_redundancy.clustering.plan import Plan, check_matrix_fits, make_plan, pairs_to_start_with
 from data_redundancy.clustering.sparse import complete_linkage, single_linkage
+from data_redundancy.clustering.strategy import Plan, check_matrix_fits, make_plan, pairs_to_start_with
 
 LINKAGES = ("complete", "average", "single")
 FARTHEST = 2.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_redundancy.data import npz_source
-from data_redundancy.data.dataset import choose_class_names
+from data_redundancy.data import npz
+from data_redundancy.data.splits import choose_class_names
 from data_redundancy.errors import InputError
 
 log = logging.getLogger("data_redundancy")
@@ -178,7 +178,7 @@ def _read_digits(class_names: Sequence[str]) -> RawDataset:
 
 
 def _read_npz(source: str, class_names: Sequence[str]) -> RawDataset:
-    contents = npz_source.read_npz(source, class_names=class_names, test_is_optional=True)
+    contents = npz.read_npz(source, class_names=class_names, test_is_optional=True)
     image_shape = contents.images["train"].shape[1:]
     if image_shape[-1] > 4:
         raise InputError(f"source: images of {source} have {image_shape[-1]} channels, allowed: 1 to 4 (stored as PNG)")

@@ -23,9 +23,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from data_redundancy import metrics, parallel, workdir
 from data_redundancy.errors import InputError
 from data_redundancy.exporting.format import Description, Example, Format, Shard
+from data_redundancy.runtime import devices
+from data_redundancy.store import metrics, workdir
 
 THREADS = min(8, 2 * len(os.sched_getaffinity(0)))
 """Shards that a process writes at a time: while some wait for the disk, others go on."""
@@ -62,16 +63,16 @@ def export(
     with workdir.writing(out), _locked(out) as work:
         finished = workdir.as_main_finds(lambda: _begin(out, work, _json(plan, shards, about), overwrite))
         pending = [shard for shard in shards if _name(shard) not in finished]
-        own = pending[parallel.process_index() :: parallel.process_count()]
+        own = pending[devices.process_index() :: devices.process_count()]
         _write_each(own, lambda shard: _write(writer, work, shard, examples(shard), about))
-        parallel.barrier("wrote all shards")
-        if parallel.is_main_process():
+        devices.barrier("wrote all shards")
+        if devices.is_main_process():
             _check_all_done(work, shards)
             writer.finish(work / "data", shards, about)
             _sync(*_unsynced(work))
             _put_in_place(work / "data", out)
             shutil.rmtree(work)
-    parallel.barrier("exported")
+    devices.barrier("exported")
     return len(finished)
 
 
@@ -120,7 +121,7 @@ def check_file_free(out: pathlib.Path, *, overwrite: bool) -> None:
 def _locked(out: pathlib.Path) -> Iterator[pathlib.Path]:
     """The working folder, which no other job has as long as this one's main process lives."""
     work = out.with_name(f".{out.name}.exporting")
-    if not parallel.is_main_process():
+    if not devices.is_main_process():
         yield work
         return
     descriptor = _lock(out, work)

@@ -9,8 +9,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from etils import epath
 
-from data_redundancy import workdir
 from data_redundancy.errors import InputError
+from data_redundancy.store import workdir
 
 COLUMNS = ("index", "tfds_id", "file_name", "label", "class_name")
 """Of csv and parquet; always all of them, empty where the source does not say."""

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import google_crc32c
 from etils import epath
 
-from data_redundancy import storage
-from data_redundancy.data.catalog import HEADER_BYTES
+from data_redundancy.data.tfds.catalog import HEADER_BYTES
 from data_redundancy.errors import InputError
+from data_redundancy.store import filesystems
 
 FILE_FORMATS = ("tfrecord", "array_record")
 
@@ -94,7 +94,7 @@ def _read_tfrecord(path: epath.Path, numbers: Iterable[int]) -> Iterator[Record]
 
 def _all_tfrecords(path: epath.Path) -> Iterator[tuple[memoryview, int]]:
     """Every record's content, which is there until the next one is asked for, and its checksum as it is stored."""
-    with path.open("rb") if storage.is_remote(path) else open(path, "rb", buffering=0) as file:
+    with path.open("rb") if filesystems.is_remote(path) else open(path, "rb", buffering=0) as file:
         window = _Window(file)
         while header := bytes(window.take(HEADER_BYTES)):
             length, checksum = header[:8], header[8:]

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from etils import epath
 
-from data_redundancy import storage
-from data_redundancy.data import Dataset, npz_source, tfds_source
-from data_redundancy.data.catalog import digest_of
+from data_redundancy.data import Dataset, npz
+from data_redundancy.data.tfds import builder
+from data_redundancy.data.tfds.catalog import digest_of
 from data_redundancy.errors import InputError
 from data_redundancy.exporting import records
 from data_redundancy.exporting.format import Example
 from data_redundancy.exporting.records import Record
+from data_redundancy.store import filesystems
 
 _CHECKED_OF = 16
 """Of so many records one has its digest checked."""
@@ -95,13 +96,13 @@ class TfdsSource:
             allowed = ", ".join(records.FILE_FORMATS)
             raise InputError(f"name: {info.full_name} is stored as {self.file_format}; allowed to export: {allowed}")
         self.builder = builder
-        self.image_key, self.label_key = tfds_source.find_image_and_label(info)
+        self.image_key, self.label_key = builder.find_image_and_label(info)
         self.class_names = tuple(class_names)
         self.description, self.citation = info.description, info.citation
         self.sizes = {split: info.splits[split].num_examples for split in info.splits}
         self._listed = listed or {}
         self._paths = {path.name: path for split in info.splits for path in info.splits[split].filepaths}
-        self._shards = functools.lru_cache(lambda expression: tfds_source.split_shards(builder, expression))
+        self._shards = functools.lru_cache(lambda expression: builder.split_shards(builder, expression))
 
     def files(self, split: str) -> list[epath.Path]:
         """The files of a whole split, in order."""
@@ -138,15 +139,15 @@ class TfdsSource:
 
     def examples(self, expression: str, indices: np.ndarray) -> Iterator[Example]:
         """See `Source`."""
-        _, tfds = tfds_source.import_tfds()
+        _, tfds = builder.import_tfds()
         features = self.builder.info.features
         images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
         decoders = {key: tfds.decode.SkipDecoding() for key in images}
-        has_names, infos = tfds_source.has_file_names(features), features.get_tensor_info()
+        has_names, infos = builder.has_file_names(features), features.get_tensor_info()
         for index, tfds_id, record in self.stored(expression, indices):
             found = _plain(features.deserialize_example_np(record.content, decoders=decoders), infos)
             encoded, label = found.pop(self.image_key), found.pop(self.label_key)
-            file_name = found.pop(tfds_source.FILE_NAME_KEY) if has_names else None
+            file_name = found.pop(builder.FILE_NAME_KEY) if has_names else None
             yield Example(index, tfds_id, file_name, int(label), encoded, extension_of(encoded), found)
 
 
@@ -175,12 +176,12 @@ class NpzSource:
         self.sizes = {split: len(self._arrays(split)[1]) for split in ("train", "test")}
 
     @functools.cached_property
-    def _contents(self) -> npz_source.NpzContents:
-        return npz_source.read_npz(self.path, class_names=self.class_names)
+    def _contents(self) -> npz.NpzContents:
+        return npz.read_npz(self.path, class_names=self.class_names)
 
     def splits_of(self, expression: str) -> list[str]:
         """See `Source`."""
-        ranges = npz_source.split_ranges(expression, sizes=self.sizes, field="train_split")
+        ranges = npz.split_ranges(expression, sizes=self.sizes, field="train_split")
         return list(dict.fromkeys(split for split, _, _ in ranges))
 
     def num_bytes(self, expression: str) -> int:
@@ -207,7 +208,7 @@ def extension_of(encoded: bytes) -> str:
 def local_files(source: Source) -> list[epath.Path]:
     """The directory, or file, of a source, where that is on a local disk."""
     path = epath.Path(source.path if isinstance(source, NpzSource) else source.builder.data_path)
-    return [] if storage.is_remote(path) else [path]
+    return [] if filesystems.is_remote(path) else [path]
 
 
 def _checked(found: Iterable[Stored], digests: np.ndarray, lengths: np.ndarray) -> Iterator[Stored]:

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_redundancy import storage
-from data_redundancy.data.tfds_source import import_tfds, silenced_tfds
-from data_redundancy.data.tfds_writer import check_class_names
+from data_redundancy.data.tfds.builder import import_tfds, silenced_tfds
+from data_redundancy.data.tfds.writer import check_class_names
 from data_redundancy.errors import InputError
 from data_redundancy.exporting import records
 from data_redundancy.exporting.contents import Contents
 from data_redundancy.exporting.format import Description, Example, Shard
 from data_redundancy.exporting.records import Record
 from data_redundancy.exporting.source import NpzSource, Stored, TfdsSource
+from data_redundancy.store import filesystems
 
 INDEX, TFDS_ID = "source_index", "source_tfds_id"
 PROVENANCE = "data_redundancy"
@@ -231,7 +231,7 @@ def _serialized(example: Any) -> bytes:
 
 
 def _copy(source: epath.Path, target: pathlib.Path) -> None:
-    if not storage.is_remote(source):
+    if not filesystems.is_remote(source):
         shutil.copyfile(source, target)
         return
     with source.open("rb") as read, open(target, "wb") as written:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_redundancy import metrics, storage
 from data_redundancy.gallery import content as contents
 from data_redundancy.gallery import projection, thumbnails
 from data_redundancy.gallery.content import Images, Names, Selected, Split, heights_content
@@ -17,6 +16,7 @@ from data_redundancy.gallery.groups import Groups, find_groups, first_groups, gr
 from data_redundancy.gallery.projection import METHODS as MAPS
 from data_redundancy.gallery.projection import check_method
 from data_redundancy.gallery.thumbnails import SIDE
+from data_redundancy.store import filesystems, metrics
 
 __all__ = [
     "MAPS",
@@ -153,7 +153,7 @@ def write(directory: os.PathLike, report: Report, limits: Limits) -> epath.Path:
     """
     from data_redundancy.gallery import page
 
-    directory = storage.locate(directory, "directory")
+    directory = filesystems.locate(directory, "directory")
     numbers, notes = _numbers(report), list(report.notes)
     room = limits.html_bytes - contents.PAGE_BYTES
     room_for_groups = room - contents.num_bytes({**numbers, "map": report.map_points}) - _bytes_besides(report)

@@ -9,8 +9,9 @@ import numpy as np
 from etils import epath
 from numpy.typing import ArrayLike
 
-from data_redundancy import gallery, workdir
+from data_redundancy import gallery
 from data_redundancy.errors import InputError
+from data_redundancy.store import workdir
 
 
 def split(

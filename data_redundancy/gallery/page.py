@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from data_redundancy import workdir as workdirs
+from data_redundancy.store import workdir as workdirs
 
 NAME = "index.html"
 

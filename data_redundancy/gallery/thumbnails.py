@@ -11,8 +11,8 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from data_redundancy import storage
-from data_redundancy import workdir as workdirs
+from data_redundancy.store import filesystems
+from data_redundancy.store import workdir as workdirs
 
 SIDE = 96
 """The longest side of a thumbnail; images are never enlarged."""
@@ -120,7 +120,7 @@ def remove_others(directory: epath.Path, sheets: list[str]) -> None:
     for path in list(folder.iterdir()):
         if path.suffix == ".webp" and f"{FOLDER}/{path.name}" not in wanted:
             path.unlink()
-    if not storage.is_remote(folder) and not any(folder.iterdir()):
+    if not filesystems.is_remote(folder) and not any(folder.iterdir()):
         folder.rmdir()
 
 

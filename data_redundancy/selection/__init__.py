@@ -15,8 +15,8 @@ from data_redundancy.selection import (
     kcenter,
     prototypes,
     random_subset,
-    scored,
     semdedup,
+    top_score,
 )
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import REPRESENTATIVES
@@ -59,14 +59,14 @@ METHODS: dict[str, Method] = {
     "prototypes": Method(prototypes.select, ("embeddings",), ("centre", "end", "seed")),
     "semdedup": Method(semdedup.select, ("embeddings",), ("seed",)),
     "facility_location": Method(facility_location.select, ("embeddings",)),
-    **{score: Method(functools.partial(scored.select, score=score), ("scores",)) for score in scored.SCORES},
+    **{score: Method(functools.partial(top_score.select, score=score), ("scores",)) for score in top_score.SCORES},
     "ccs": Method(ccs.select, ("scores",), ("score", "hardest_pruned", "seed")),
 }
 OPTIONS: dict[str, tuple[str, ...] | None] = {
     "representative": tuple(REPRESENTATIVES),
     "centre": prototypes.CENTRES,
     "end": prototypes.ENDS,
-    "score": scored.SCORES,
+    "score": top_score.SCORES,
     "hardest_pruned": None,
 }
 """What options of methods may be; None for a number, which the method checks."""

@@ -8,7 +8,7 @@ from data_redundancy.errors import InputError
 from data_redundancy.selection.by_class import keep_by_class
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.result import Selection
-from data_redundancy.selection.scored import scores_of
+from data_redundancy.selection.top_score import scores_of
 
 NUM_STRATA = 50
 

@@ -29,12 +29,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_redundancy import evidence, parallel
-from data_redundancy.stages import answers, common, grid, questions
-from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.stages.questions import RANDOM, Question
-from data_redundancy.stages.trials import FULL, Trials, can_run_together
-from data_redundancy.workdir import Workdir
+from data_redundancy import evidence
+from data_redundancy.experiment import dataset, questions, trial_grid
+from data_redundancy.experiment.questions import RANDOM, Question
+from data_redundancy.experiment.selections import KeepLists
+from data_redundancy.experiment.trials import FULL, Trials, can_run_together
+from data_redundancy.reporting import answer_text
+from data_redundancy.runtime import devices
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
@@ -101,11 +103,11 @@ def run(
         # Of a search, one fraction may have taken fewer seeds than another.
         run_stage("report", of_report, all_planned=False)
     finally:
-        if parallel.is_main_process():
+        if devices.is_main_process():
             searched = _searched(question, found) if largest else []
             lines = [*searched, *_told(config, question, told), *_places(workdir, question, told)]
             print("\n" + "\n".join(lines))
-    parallel.barrier("told the answer")
+    devices.barrier("told the answer")
 
 
 def _search(
@@ -153,16 +155,16 @@ def _settle(
 
 def _results(config: ConfigDict, trials: Trials, keep_lists: KeepLists) -> list[dict[str, Any]]:
     """Those of all trials of a config's sweep, which are run where they are not finished."""
-    plans = grid.plans(config, keep_lists, make=True)
+    plans = trial_grid.plans(config, keep_lists, make=True)
     results = [trials.result(plan) for plan in plans]
     if None not in results:
         return results
-    return grid.run(trials, plans, together=can_run_together(config), label="answer")
+    return trial_grid.run(trials, plans, together=can_run_together(config), label="answer")
 
 
 def _earlier_trials(config: ConfigDict, trials: Trials, keep_lists: KeepLists, question: Question) -> int:
     """How many trials of the question's seeds, on what is kept, are there before it is planned; says so."""
-    plans = [plan for plan in grid.plans(config, keep_lists, make=False) if plan.method != FULL]
+    plans = [plan for plan in trial_grid.plans(config, keep_lists, make=False) if plan.method != FULL]
     there = sum(trials.result(plan) is not None for plan in plans)
     if there:
         log.info(
@@ -178,7 +180,7 @@ def _look(question: Question, fraction: float, results: Sequence[Mapping[str, An
     """What trials of as many seeds as a look needs say."""
     by_method: dict[str, dict[int, evidence.Trial]] = {}
     for result in results:
-        by_method.setdefault(result["method"], {})[result["seed"]] = answers.trial(result)
+        by_method.setdefault(result["method"], {})[result["seed"]] = answer_text.trial(result)
     own, full = by_method[question.method], by_method[FULL]
     decision = evidence.decide(
         evidence.effects_at_looks(own, full, question.plan.looks), question.plan, question.margin
@@ -252,13 +254,13 @@ def _told(config: ConfigDict, question: Question, answer: Answer) -> list[str]:
     """The answer in words."""
     own = [r for r in answer.results if r["method"] == question.method]
     full = [r for r in answer.results if r["method"] == FULL]
-    found = answers.answer(
+    found = answer_text.answer(
         [*own, *full],
         name=own[0]["selection"],
         method=question.method,
         fraction=answer.fraction,
         num_kept=own[0]["num_kept"],
-        num_train=len(common.load_dataset(config).train.labels),
+        num_train=len(dataset.load_dataset(config).train.labels),
         equal=config.sweep.equal,
         confidence=question.plan.confidence,
         margin=question.margin,

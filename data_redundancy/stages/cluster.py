@@ -18,40 +18,41 @@ import logging
 
 from ml_collections import ConfigDict
 
-from data_redundancy import artifacts, metrics, parallel
-from data_redundancy import workdir as workdirs
 from data_redundancy.clustering.distances import check_embeddings
-from data_redundancy.clustering.work import Work, share_out
-from data_redundancy.stages import common, fingerprints, trees
-from data_redundancy.workdir import Workdir
+from data_redundancy.clustering.workload import Work, share_out
+from data_redundancy.experiment import dataset, dendrograms, fingerprints
+from data_redundancy.runtime import devices
+from data_redundancy.store import artifacts, metrics
+from data_redundancy.store import workdir as workdirs
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
 
 def run(config: ConfigDict, workdir: Workdir) -> None:
     """Runs the stage."""
-    common.require(workdir.embeddings, fingerprints.embeddings(config), "embed")
+    dataset.require(workdir.embeddings, fingerprints.embeddings(config), "embed")
     embeddings, labels = artifacts.read_embeddings(workdir.embeddings)
     check_embeddings(embeddings)
-    work = trees.work(config, embeddings, labels, config.cluster.max_prune_fraction)
+    work = dendrograms.work(config, embeddings, labels, config.cluster.max_prune_fraction)
     todo = _todo(config, workdir, work)
     if todo:
-        trees.announce(work, todo)
+        dendrograms.announce(work, todo)
     # Every process has looked at what there is before one changes it, and all is there when the first goes on.
-    parallel.barrier("looked at the dendrograms")
+    devices.barrier("looked at the dendrograms")
     if not todo:
         log.info("cluster: already done, skipped (%s)", workdir.show(workdir.dendrograms))
         return
-    if parallel.is_main_process():
+    if devices.is_main_process():
         _begin(config, workdir, work)
-    parallel.barrier("began the dendrograms")
+    devices.barrier("began the dendrograms")
     _cluster(config, workdir, work, embeddings, todo)
-    parallel.barrier("wrote the dendrograms")
+    devices.barrier("wrote the dendrograms")
 
 
 def _todo(config: ConfigDict, workdir: Workdir, work: Work) -> list[int]:
     """The classes without a tree that is deep enough."""
-    if not common.is_done(workdir.dendrograms, fingerprints.dendrograms(config)):
+    if not dataset.is_done(workdir.dendrograms, fingerprints.dendrograms(config)):
         return list(work.classes)  # without a manifest, what is there is of unknown making
     found = artifacts.read_dendrograms(workdir.dendrograms, work.classes, config.cluster.scope)
     depths = {label: len(linkage) for label, (_, linkage) in found.items()}
@@ -68,13 +69,13 @@ def _begin(config: ConfigDict, workdir: Workdir, work: Work) -> None:
 
 
 def _cluster(config: ConfigDict, workdir: Workdir, work: Work, embeddings, todo: list[int]) -> None:
-    joint, own = share_out(work, todo, parallel.process_count())
-    mine = own[parallel.process_index()]
+    joint, own = share_out(work, todo, devices.process_count())
+    mine = own[devices.process_index()]
     with metrics.progress("cluster", total=len(joint) + len(mine), unit="classes") as bar:
         done = 0
         for labels, together in ((joint, True), (mine, False)):
-            for label, tree in trees.cluster_each(work, embeddings, labels, together=together):
-                if not together or parallel.is_main_process():
+            for label, tree in dendrograms.cluster_each(work, embeddings, labels, together=together):
+                if not together or devices.is_main_process():
                     path = artifacts.dendrogram_path(workdir.dendrograms, label, config.cluster.scope)
                     artifacts.write_dendrogram(path, members=tree.members, linkage=tree.linkage)
                 done += 1

@@ -23,9 +23,9 @@ import pyarrow as pa
 from etils import epath
 from tabulate import tabulate
 
-from data_redundancy import artifacts, storage
 from data_redundancy.errors import InputError
 from data_redundancy.selection.overlap import Overlap, agreement, class_shares, overlap
+from data_redundancy.store import artifacts, filesystems
 
 _CLASSES, _EXAMPLES = 20, 10  # shown at the most
 
@@ -69,8 +69,8 @@ def _show(text: str) -> None:
 
 
 def _find(name: str, workdir: str | None) -> epath.Path:
-    in_workdir = None if workdir is None else storage.locate(workdir, "--workdir") / "selections"
-    candidates = [storage.locate(name, "diff: SELECTION")]
+    in_workdir = None if workdir is None else filesystems.locate(workdir, "--workdir") / "selections"
+    candidates = [filesystems.locate(name, "diff: SELECTION")]
     if in_workdir is not None and "/" not in name:
         candidates.insert(0, in_workdir / name)
     for directory in candidates:

@@ -19,11 +19,12 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from data_redundancy import artifacts, metrics, training
-from data_redundancy import workdir as workdirs
-from data_redundancy.stages import common, fingerprints
-from data_redundancy.stages.trials import Trials
-from data_redundancy.workdir import Workdir
+from data_redundancy import training
+from data_redundancy.experiment import dataset, fingerprints
+from data_redundancy.experiment.trials import Trials
+from data_redundancy.store import artifacts, metrics
+from data_redundancy.store import workdir as workdirs
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
@@ -44,7 +45,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     trainer, state = trials.restore_full()
     images = {"train": trainer.train_split, "test": trainer.test_split}
     for split, (directory, fingerprint) in todo.items():
-        labels = getattr(common.load_dataset(config), split).labels
+        labels = getattr(dataset.load_dataset(config), split).labels
         _embed(config, state, images[split], labels, directory, fingerprint)
         log.info(
             "embed: %s embeddings of %d dimensions (%s)",
@@ -56,18 +57,18 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
 
 def _is_done(directory: epath.Path, fingerprint: dict[str, Any]) -> bool:
     """The same on all processes, which embed together."""
-    return workdirs.as_main_finds(lambda: common.is_done(directory, fingerprint))
+    return workdirs.as_main_finds(lambda: dataset.is_done(directory, fingerprint))
 
 
 def _embed(config: ConfigDict, state, images, labels, directory: epath.Path, fingerprint: dict[str, Any]) -> None:
     num_dimensions = _num_dimensions(state)
     with (
-        common.arguments_named(common.DATASET_FIELDS),
+        dataset.arguments_named(dataset.DATASET_FIELDS),
         artifacts.write_embeddings(directory, labels, num_dimensions=num_dimensions, fingerprint=fingerprint) as store,
         metrics.progress("embed", total=len(labels), unit="images") as bar,
     ):
         for first, rows in training.embed(
-            common.float32_model(config),
+            dataset.float32_model(config),
             state.variables,
             images,
             batch_size=config.embed.batch_size,

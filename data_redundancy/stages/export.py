@@ -33,18 +33,20 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-import data_redundancy
-from data_redundancy import artifacts, data, exporting, parallel, storage
-from data_redundancy import workdir as store
-from data_redundancy.data import tfds_source
-from data_redundancy.data.dataset import StreamedSplit
+from data_redundancy import data, exporting
+from data_redundancy.data.splits import StreamedSplit
+from data_redundancy.data.tfds import builder as tfds_builder
 from data_redundancy.errors import InputError
+from data_redundancy.experiment import dataset as common
 from data_redundancy.exporting import contents, driver, keep_lists, records
 from data_redundancy.exporting.contents import Contents
 from data_redundancy.exporting.format import Description
 from data_redundancy.exporting.source import NpzSource, Source, TfdsSource, local_files
-from data_redundancy.stages import common
-from data_redundancy.workdir import Workdir
+from data_redundancy.runtime import devices
+from data_redundancy.store import artifacts, filesystems
+from data_redundancy.store import workdir as store
+from data_redundancy.store.workdir import Workdir
+from data_redundancy.version import __version__
 
 log = logging.getLogger("data_redundancy")
 
@@ -56,7 +58,7 @@ def run(config: ConfigDict, workdir: Workdir, **options: str) -> None:
     checked = _check_options(options)
     selection, out = _find(workdir, checked["selection"]), _locate(checked["out"])
     is_list, overwrite = checked["format"] in exporting.LISTS, checked["overwrite"]
-    keep_clear_of = [pathlib.Path(path) for path in (workdir.root, selection) if not storage.is_remote(path)]
+    keep_clear_of = [pathlib.Path(path) for path in (workdir.root, selection) if not filesystems.is_remote(path)]
     if is_list:
         driver.check_file_free(out, overwrite=overwrite)
     else:
@@ -105,7 +107,7 @@ def _export(
             "file_format": options["file_format"],
             "keep": _digest(keep),
             "dataset": dataset.fingerprint(),
-            "code_version": data_redundancy.__version__,
+            "code_version": __version__,
         },
         overwrite=options["overwrite"],
     )
@@ -156,7 +158,7 @@ def _positive(name: str, value: str) -> int:
 
 def _find(workdir: Workdir, name: str) -> epath.Path:
     """The directory of a selection."""
-    directory = storage.locate(name, "--selection")
+    directory = filesystems.locate(name, "--selection")
     if "/" not in name and artifacts.read_manifest(workdir.selection(name)) is not None:
         directory = workdir.selection(name)
     there = ", ".join(artifacts.selection_names(workdir.root / "selections")) or "none"
@@ -166,8 +168,8 @@ def _find(workdir: Workdir, name: str) -> epath.Path:
 
 
 def _locate(out: str) -> pathlib.Path:
-    path = storage.locate(out, "--out")
-    if storage.is_remote(path):
+    path = filesystems.locate(out, "--out")
+    if filesystems.is_remote(path):
         raise InputError(f"--out={out}: must be a local path; what is written there can be copied to a bucket")
     return pathlib.Path(path).resolve()
 
@@ -218,7 +220,7 @@ def _check_labels(selection: epath.Path, dataset: data.Dataset) -> None:
 def _open(config: ConfigDict, dataset: data.Dataset) -> Source:
     if config.dataset.name.endswith(".npz"):
         return NpzSource(config.dataset.name, dataset)
-    builder = tfds_source.open_prepared(config.dataset.name, version=dataset.version, data_dir=config.dataset.data_dir)
+    builder = tfds_builder.open_prepared(config.dataset.name, version=dataset.version, data_dir=config.dataset.data_dir)
     train = dataset.train
     listed = {train.name: (train.records.digest, train.records.length)} if isinstance(train, StreamedSplit) else {}
     return TfdsSource(builder, class_names=dataset.class_names, listed=listed)
@@ -236,7 +238,7 @@ def _describe(source: Source, dataset: data.Dataset, selection: epath.Path, chos
         "num_examples": len(dataset.train.labels),
         "num_kept": num_kept,
         "fingerprint": hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16],
-        "code_version": data_redundancy.__version__,
+        "code_version": __version__,
         **fingerprint,
     }
     return Description(
@@ -257,9 +259,9 @@ def _safe_name(name: str) -> str:
 
 
 def _write_list(out: pathlib.Path, list_format: str, selection: epath.Path) -> None:
-    if parallel.is_main_process():
+    if devices.is_main_process():
         keep_lists.write(out, list_format, artifacts.read_examples(selection))
-    parallel.barrier(f"wrote {out}")
+    devices.barrier(f"wrote {out}")
 
 
 def _digest(keep: np.ndarray) -> str:

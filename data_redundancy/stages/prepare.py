@@ -18,14 +18,14 @@ import logging
 
 from ml_collections import ConfigDict
 
-from data_redundancy import parallel
-from data_redundancy.stages import common, trees
-from data_redundancy.workdir import Workdir
+from data_redundancy.experiment import dataset, dendrograms
+from data_redundancy.runtime import devices
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
 _FIELDS = {
-    **common.DATASET_FIELDS,
+    **dataset.DATASET_FIELDS,
     **{name: f"--config.prepare.{name}" for name in ("source", "test_fraction", "seed")},
 }
 
@@ -35,26 +35,26 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     if config.dataset.name.endswith(".npz"):
         log.info("prepare: %s is read as it is, nothing to do", config.dataset.name)
     elif config.prepare.source is not None:
-        if parallel.is_main_process():
+        if devices.is_main_process():
             _prepare(config)
-        parallel.barrier("prepared the data set")
+        devices.barrier("prepared the data set")
     # Known now, so told now: training may take hours.
     for field, fractions, methods in (
         ("select.fraction", [config.select.fraction], [config.select.method]),
         ("sweep.fractions", config.sweep.fractions, config.sweep.methods),
     ):
-        common.check_fractions(config, field, fractions)
-        trees.check_depth(config, field, fractions, methods)
+        dataset.check_fractions(config, field, fractions)
+        dendrograms.check_depth(config, field, fractions, methods)
 
 
 def _prepare(config: ConfigDict) -> None:
-    from data_redundancy.data import tfds_writer
+    from data_redundancy.data.tfds import writer
 
-    with common.arguments_named(_FIELDS):
-        prepared = tfds_writer.prepare(
+    with dataset.arguments_named(_FIELDS):
+        prepared = writer.prepare(
             config.prepare.source,
             name=config.dataset.name,
-            version=common.prepared_version(config),
+            version=dataset.prepared_version(config),
             data_dir=config.dataset.data_dir,
             test_fraction=config.prepare.test_fraction,
             seed=config.prepare.seed,

@@ -29,13 +29,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_redundancy import gallery, parallel
-from data_redundancy import workdir as workdirs
+from data_redundancy import gallery
 from data_redundancy.errors import InputError
-from data_redundancy.stages import common, grid, looks, pictures, vetoes
-from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.stages.trials import FULL, Trials
-from data_redundancy.workdir import Workdir
+from data_redundancy.experiment import dataset as common
+from data_redundancy.experiment import trial_grid, vetoes
+from data_redundancy.experiment.selections import KeepLists
+from data_redundancy.experiment.trials import FULL, Trials
+from data_redundancy.reporting import page_data, page_images
+from data_redundancy.runtime import devices
+from data_redundancy.store import workdir as workdirs
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
@@ -55,19 +58,19 @@ def run(config: ConfigDict, workdir: Workdir, *, veto: str | None = None, all_pl
     gallery.check_method(config.report.map, "--config.report.map")
     keep_lists = KeepLists(config, workdir)
     results = _results(config, workdir, keep_lists, all_planned=all_planned)
-    chosen = looks.choose(config, keep_lists) if veto is None else _vetoed(config, workdir, veto)
+    chosen = page_data.choose(config, keep_lists) if veto is None else _vetoed(config, workdir, veto)
     if chosen is None:
         raise InputError(
             f"{workdir.root}: no finished trial of these fractions and methods; run the stage 'sweep' first"
         )
-    if parallel.is_main_process():
+    if devices.is_main_process():
         paths = _write_evidence(config, workdir, results) if results else []
         for path in [*paths, _write_gallery(config, workdir, results, chosen)]:
             print(workdir.show(path))
-    parallel.barrier("wrote the report")
+    devices.barrier("wrote the report")
 
 
-def _vetoed(config: ConfigDict, workdir: Workdir, path: str) -> looks.Chosen:
+def _vetoed(config: ConfigDict, workdir: Workdir, path: str) -> page_data.Chosen:
     """The selection of `select` after a veto.
 
     Raises:
@@ -78,13 +81,13 @@ def _vetoed(config: ConfigDict, workdir: Workdir, path: str) -> looks.Chosen:
     name = keep_lists.name(*wanted)
     if keep_lists.load(*wanted) is None:
         raise InputError(f"--veto={path}: {name} is not there; run the stage 'select' with this veto first")
-    return looks.Chosen(name, *wanted, vetoed=True)
+    return page_data.Chosen(name, *wanted, vetoed=True)
 
 
 def _results(config: ConfigDict, workdir: Workdir, keep_lists: KeepLists, *, all_planned: bool) -> list[dict]:
     """The results of all finished trials of the sweep; none where there are but those on the full set."""
     trials = Trials(config, workdir)
-    plans = grid.plans(config, keep_lists, make=False)
+    plans = trial_grid.plans(config, keep_lists, make=False)
     results = [result for plan in plans if (result := trials.result(plan)) is not None]
     sweep = config.sweep
     wanted = len(sweep.seeds) * (1 + len(sweep.fractions) * len(sweep.methods))
@@ -97,7 +100,7 @@ def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict
     """Shows the table, and writes it and the plot; returns their paths."""
     # SciPy and matplotlib take longer to import than other stages should wait.
     from data_redundancy import evidence
-    from data_redundancy.stages import verdicts
+    from data_redundancy.reporting import verdict_lines
 
     rows = _rows(config, results)
     title = (
@@ -111,29 +114,29 @@ def _write_evidence(config: ConfigDict, workdir: Workdir, results: Sequence[dict
     }
     for name, content in contents.items():
         workdirs.write_if_changed(workdir.report / name, content)
-    lines = "\n".join(verdicts.lines(config, workdir, results))
+    lines = "\n".join(verdict_lines.lines(config, workdir, results))
     print(f"\n{title}\n\n{evidence.format_table(rows)}\n\n{lines}\n")
     return [workdir.report / name for name in contents]
 
 
-def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict], chosen: looks.Chosen) -> Any:
+def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict], chosen: page_data.Chosen) -> Any:
     """Writes the page; returns its path."""
-    from data_redundancy.stages import answers, verdicts
+    from data_redundancy.reporting import answer_text, verdict_lines
 
     dataset, confidence, notes = common.load_dataset(config), config.evidence.confidence, []
-    train, test = pictures.splits(config, dataset)
-    selected = looks.read(workdir, chosen)
+    train, test = page_images.splits(config, dataset)
+    selected = page_data.read(workdir, chosen)
     asked = {"method": chosen.method, "fraction": chosen.fraction}
-    decided = verdicts.decided(config, workdir, results)
+    decided = verdict_lines.decided(config, workdir, results)
     found = decided.get((chosen.method, chosen.fraction))
-    losing, about_classes = answers.losing_classes(
+    losing, about_classes = answer_text.losing_classes(
         results,
         **asked,
         class_names=dataset.class_names,
         confidence=1 - 2 * found["level"] if found else confidence,
     )
-    embeddings = looks.embeddings(config, workdir, notes)
-    answer = answers.answer(
+    embeddings = page_data.embeddings(config, workdir, notes)
+    answer = answer_text.answer(
         results,
         name=chosen.name,
         **asked,
@@ -147,31 +150,33 @@ def _write_gallery(config: ConfigDict, workdir: Workdir, results: Sequence[dict]
     )
     report = gallery.Report(
         title=f"{dataset.name}, {chosen.name}",
-        dataset=looks.about(dataset),
+        dataset=page_data.about(dataset),
         selected=selected,
         train=train,
         test=test,
-        image_shape=pictures.image_shape(config, dataset),
-        answer=answers.before_veto(answer) if chosen.vetoed and results else answer,
+        image_shape=page_images.image_shape(config, dataset),
+        answer=answer_text.before_veto(answer) if chosen.vetoed and results else answer,
         evidence={
-            "accuracy": answers.accuracy(_rows(config, results)) if results else [],
+            "accuracy": answer_text.accuracy(_rows(config, results)) if results else [],
             "losing_classes": losing,
         },
         confidence=confidence,
-        heights=looks.heights(config, workdir, chosen),
-        map_points=looks.map_points(config, embeddings, selected),
-        suspects=looks.suspects(config, workdir, embeddings, selected, notes),
+        heights=page_data.heights(config, workdir, chosen),
+        map_points=page_data.map_points(config, embeddings, selected),
+        suspects=page_data.suspects(config, workdir, embeddings, selected, notes),
         notes=[*about_classes, *notes],
     )
-    return gallery.write(workdir.report, report, looks.limits(config))
+    return gallery.write(workdir.report, report, page_data.limits(config))
 
 
 def _rows(config: ConfigDict, results: Sequence[dict]) -> list:
     from data_redundancy import evidence
-    from data_redundancy.stages import answers
+    from data_redundancy.reporting import answer_text
 
     class_names = common.load_dataset(config).class_names
-    return evidence.summarise([answers.trial(result) for result in results], class_names, config.evidence.confidence)
+    return evidence.summarise(
+        [answer_text.trial(result) for result in results], class_names, config.evidence.confidence
+    )
 
 
 def _csv(rows) -> bytes:

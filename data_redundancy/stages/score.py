@@ -22,8 +22,8 @@ import logging
 
 from ml_collections import ConfigDict
 
-from data_redundancy.stages.scoring import ScoreRuns, needed
-from data_redundancy.workdir import Workdir
+from data_redundancy.experiment.score_runs import ScoreRuns, needed
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 

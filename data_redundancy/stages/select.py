@@ -40,14 +40,15 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from data_redundancy import artifacts, metrics, storage
 from data_redundancy.clustering.dendrograms import Dendrograms, check_labels
 from data_redundancy.clustering.distances import check_embeddings
+from data_redundancy.data import embedding_files
 from data_redundancy.errors import InputError
+from data_redundancy.experiment import dataset, dendrograms, fingerprints, selections, vetoes
+from data_redundancy.experiment.selections import KeepLists
 from data_redundancy.selection import METHODS, Pool, allocation, select
-from data_redundancy.stages import arrays, common, fingerprints, keeplists, trees, vetoes
-from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.workdir import Workdir
+from data_redundancy.store import artifacts, filesystems, metrics
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
@@ -64,8 +65,8 @@ def run(config: ConfigDict, workdir: Workdir, *, veto: str | None = None) -> Non
     if keep_lists.load(*wanted) is not None:
         log.info("select: already done, skipped (%s)", directory)
         return
-    common.check_fractions(config, "select.fraction", [config.select.fraction])
-    trees.check_depth(config, "select.fraction", [config.select.fraction], [config.select.method])
+    dataset.check_fractions(config, "select.fraction", [config.select.fraction])
+    dendrograms.check_depth(config, "select.fraction", [config.select.fraction], [config.select.method])
     with vetoes.named(veto):
         keep = keep_lists.make(*wanted)
     log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
@@ -81,26 +82,26 @@ def run_on_arrays(
             method that goes by scores.
     """
     _check_needs_no_scores(config.select.method)
-    directory = storage.locate(out, "--out")
+    directory = filesystems.locate(out, "--out")
     _check_writable(directory, out)
-    examples = arrays.load(embeddings, labels, needs_labels=config.cluster.scope == "class")
+    examples = embedding_files.load(embeddings, labels, needs_labels=config.cluster.scope == "class")
     fields = {"embeddings": "--embeddings", "labels": examples.labels_from, "prune_fraction": "--fraction"}
-    with common.arguments_named(fields):
+    with dataset.arguments_named(fields):
         x = check_embeddings(examples.embeddings)
         digest = _digest(x)
         wish = None if veto is None else vetoes.read(veto, digest, len(x), examples)
         pool = _pool(config, x, examples.labels, fraction)
-        keeplists.announce(config, pool, config.select.method, fraction)
+        selections.announce(config, pool, config.select.method, fraction)
         selection = select(
             pool,
             method=config.select.method,
             prune_fraction=fraction,
             allocation=config.select.allocation,
             seed=config.select.seed,
-            **keeplists.options(config),
+            **selections.options(config),
         )
     with vetoes.named(veto):
-        selection, record = keeplists.obey(
+        selection, record = selections.obey(
             wish, selection, embeddings=x, labels=examples.labels, class_names=examples.class_names
         )
     fingerprint = {
@@ -108,7 +109,7 @@ def run_on_arrays(
         "labels": None if examples.labels is None else f"{_base_name(labels or embeddings)} {_digest(examples.labels)}",
         "cluster.linkage": config.cluster.linkage,
         **fingerprints.selection_options(config, config.select.method, config.select.seed),
-        **keeplists.veto_fingerprint(wish),
+        **selections.veto_fingerprint(wish),
     }
     artifacts.write_selection(
         directory,
@@ -140,17 +141,17 @@ def _base_name(path: str) -> str:
 def _pool(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray | None, fraction: float) -> Pool:
     """The arrays, clustered as deep as the fraction needs it."""
     classes = check_labels(np.zeros(len(embeddings), np.int64) if labels is None else labels, len(embeddings))
-    labels = trees.labels_in_scope(config, classes)
+    labels = dendrograms.labels_in_scope(config, classes)
     if not fingerprints.needs_trees(config, config.select.method):
         return Pool(labels, embeddings, classes=classes)
     whole = config.select.allocation == "global" and fraction > 0
     # Refuses, before the work, what would leave a class without an example.
     allocation.per_class(Pool(labels).class_sizes(), allocation.num_pruned(len(labels), fraction))
-    work = trees.work(config, embeddings, labels, None if whole else fraction)
-    trees.announce(work, list(work.classes))
+    work = dendrograms.work(config, embeddings, labels, None if whole else fraction)
+    dendrograms.announce(work, list(work.classes))
     with metrics.progress("cluster", total=len(work.classes), unit="classes") as bar:
         found = {}
-        for label, tree in trees.cluster_each(work, embeddings, list(work.classes)):
+        for label, tree in dendrograms.cluster_each(work, embeddings, list(work.classes)):
             found[label] = tree
             bar.update(len(found))
     return Pool(labels, embeddings, Dendrograms(embeddings, labels, found, config.cluster.linkage), classes=classes)
@@ -162,9 +163,9 @@ def _digest(array: np.ndarray) -> str:
 
 def _check_writable(directory: epath.Path, out: str) -> None:
     """Raises InputError, before any work is done, where `directory` is not empty or cannot be made."""
-    remote = storage.is_remote(directory)
+    remote = filesystems.is_remote(directory)
     if remote:
-        storage.check_bucket(directory, "--out")
+        filesystems.check_bucket(directory, "--out")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"--out={out}: is there already and not empty")
     if not remote:

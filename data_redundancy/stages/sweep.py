@@ -20,11 +20,11 @@ import logging
 
 from ml_collections import ConfigDict
 
-from data_redundancy import parallel
-from data_redundancy.stages import common, grid, trees
-from data_redundancy.stages.keeplists import KeepLists
-from data_redundancy.stages.trials import Trials, can_run_together
-from data_redundancy.workdir import Workdir
+from data_redundancy.experiment import dataset, dendrograms, trial_grid
+from data_redundancy.experiment.selections import KeepLists
+from data_redundancy.experiment.trials import Trials, can_run_together
+from data_redundancy.runtime import devices
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
@@ -32,15 +32,15 @@ log = logging.getLogger("data_redundancy")
 def run(config: ConfigDict, workdir: Workdir, *, shard: tuple[int, int] = (0, 1)) -> None:
     """Runs the stage; of `shard` (i, n), every n-th trial from the i-th on."""
     together = can_run_together(config)
-    common.check_fractions(config, "sweep.fractions", config.sweep.fractions)
-    trees.check_depth(config, "sweep.fractions", config.sweep.fractions, config.sweep.methods)
+    dataset.check_fractions(config, "sweep.fractions", config.sweep.fractions)
+    dendrograms.check_depth(config, "sweep.fractions", config.sweep.fractions, config.sweep.methods)
     trials = Trials(config, workdir)
     first, every = shard
-    plans = grid.plans(config, KeepLists(config, workdir), make=True, chosen=slice(first, None, every))
-    results = grid.run(trials, plans, together=together, label="sweep")
-    if every == 1 and parallel.is_main_process():
+    plans = trial_grid.plans(config, KeepLists(config, workdir), make=True, chosen=slice(first, None, every))
+    results = trial_grid.run(trials, plans, together=together, label="sweep")
+    if every == 1 and devices.is_main_process():
         # SciPy takes a while to import.
-        from data_redundancy.stages import verdicts
+        from data_redundancy.reporting import verdict_lines
 
-        for line in verdicts.lines(config, workdir, results):
+        for line in verdict_lines.lines(config, workdir, results):
             log.info("sweep: %s", line)

@@ -17,8 +17,8 @@ import logging
 
 from ml_collections import ConfigDict
 
-from data_redundancy.stages.trials import Trials
-from data_redundancy.workdir import Workdir
+from data_redundancy.experiment.trials import Trials
+from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 

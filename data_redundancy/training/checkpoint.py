@@ -11,8 +11,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from data_redundancy import parallel, storage
 from data_redundancy.errors import InputError
+from data_redundancy.runtime import devices
+from data_redundancy.store import filesystems
 from data_redundancy.training.state import TrainState
 
 log = logging.getLogger("data_redundancy")
@@ -32,7 +33,7 @@ class Checkpoints:
         self._directory = directory
         self._damaged: list[int] = []
         self._manager = None
-        if parallel.is_main_process():
+        if devices.is_main_process():
             directory.mkdir(parents=True, exist_ok=True)
             me = jax.process_index()
             alone = ocp.options.MultiprocessingOptions(
@@ -91,10 +92,10 @@ class Checkpoints:
         state, about = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes), None
         if self._manager:
             state, about = self._newest_whole(state)
-        about = json.loads(parallel.text_from_main(json.dumps(about)))
+        about = json.loads(devices.text_from_main(json.dumps(about)))
         if about is None:
             return None, None
-        return parallel.replicate(parallel.from_main(state)), about["sums"]
+        return devices.replicate(devices.from_main(state)), about["sums"]
 
     def _newest_whole(self, like: TrainState) -> tuple[TrainState, dict[str, Any] | None]:
         """What was saved last, or `like` and None where there is nothing."""
@@ -117,7 +118,7 @@ class Checkpoints:
         try:
             found = self._manager.restore(step, args=items)
         except Exception as error:  # whatever the many readers of a damaged file say
-            if storage.passes(error):
+            if filesystems.passes(error):
                 raise
             return None, (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         if _digest(found["state"]) != found["about"]["sha256"]:

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from data_redundancy import parallel
 from data_redundancy.data.batches import inference_batches
+from data_redundancy.runtime import devices
 from data_redundancy.training.inputs import Input
 from data_redundancy.training.step import make_embed, make_evaluate
 
@@ -29,7 +29,7 @@ def evaluate(model_evaluate, variables: Any, split: Input, *, batch_size: int) -
     Returns:
         {"accuracy": float, "loss": float, "class_accuracy": [num_classes] float64, NaN for a class without examples}.
     """
-    return accuracies(_totals(model_evaluate, variables, split, batch_size=batch_size, own=parallel.own_part))
+    return accuracies(_totals(model_evaluate, variables, split, batch_size=batch_size, own=devices.own_part))
 
 
 def evaluate_together(model_evaluate, variables: Any, split: Input, *, batch_size: int) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def evaluate_together(model_evaluate, variables: Any, split: Input, *, batch_siz
         split: where its images are.
         batch_size: rows per call, of which every device gets all.
     """
-    devices = jax.local_device_count()
+    num_devices = jax.local_device_count()
     return _totals(
-        model_evaluate, variables, split, batch_size=batch_size, own=lambda rows: np.concatenate([rows] * devices)
+        model_evaluate, variables, split, batch_size=batch_size, own=lambda rows: np.concatenate([rows] * num_devices)
     )
 
 
@@ -64,7 +64,7 @@ def _totals(model_evaluate, variables: Any, split: Input, *, batch_size: int, ow
     rows = inference_batches(0, num_examples, batch_size=batch_size, num_batches=-(-num_examples // batch_size))
     owned = ((own(index), own(mask)) for index, mask in rows)
     calls = (
-        model_evaluate(variables, split.data, batch, parallel.stack_local(mask))
+        model_evaluate(variables, split.data, batch, devices.stack_local(mask))
         for batch, mask in _batches(split, owned)
     )
     totals = None
@@ -109,7 +109,7 @@ def rows_in_order(
     Yields:
         The first row and the results [n, ...] of consecutive blocks, in order, without padding.
     """
-    shares = [parallel.row_share(split.num_examples, chunk_rows, process) for process in range(jax.process_count())]
+    shares = [devices.row_share(split.num_examples, chunk_rows, process) for process in range(jax.process_count())]
     local_batch = batch_size // jax.process_count()
     num_batches = max(-(-(stop - start) // local_batch) for start, stop in shares)
     start, stop = shares[jax.process_index()]

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_redundancy import parallel
 from data_redundancy.data.augment import normalise
+from data_redundancy.runtime import devices
 
 
 class Examples(flax.struct.PyTreeNode):
@@ -80,7 +80,7 @@ class InMemory:
     def __init__(self, images: np.ndarray, labels: np.ndarray, *, mean: np.ndarray, std: np.ndarray):
         """Puts images [N, H, W, C] uint8 and labels [N] int32 on every device; mean, std [C] normalise them."""
         self.num_examples, self.image_shape = len(labels), images.shape[1:]
-        self.data = parallel.replicate(
+        self.data = devices.replicate(
             DeviceData(images, labels, Normalisation(np.asarray(mean, np.float32), np.asarray(std, np.float32)))
         )
 
@@ -94,12 +94,12 @@ class InMemory:
         """Batches [local devices, steps, b]: "index" and "epoch"."""
         del seed  # the devices augment
         for steps in calls:
-            yield {name: parallel.stack_local(x, axis=1) for name, x in vars(steps).items()}
+            yield {name: devices.stack_local(x, axis=1) for name, x in vars(steps).items()}
 
     def inference_batches(self, indices: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Batches [local devices, b] of the rows [n] asked for."""
         for index in indices:
-            yield {"index": parallel.stack_local(index)}
+            yield {"index": devices.stack_local(index)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Streamed:
         """
         self.num_examples, self.image_shape = num_examples, tuple(image_shape)
         self._stream, self._settings, self._ahead = stream, settings, ahead
-        self.data = parallel.replicate(Normalisation(np.asarray(mean, np.float32), np.asarray(std, np.float32)))
+        self.data = devices.replicate(Normalisation(np.asarray(mean, np.float32), np.asarray(std, np.float32)))
 
     @staticmethod
     def load(data: Normalisation, batch: dict[str, jax.Array]) -> Examples:
@@ -155,13 +155,13 @@ class Streamed:
         asked, sizes = _remember(calls)
         rows = ((index, epoch) for steps in asked for index, epoch in zip(steps.index, steps.epoch, strict=True))
         images = self._stream.train(rows, seed=seed, **dataclasses.asdict(self._settings))
-        return parallel.put_on_devices(_grouped(images, sizes), ahead=self._ahead)
+        return devices.put_on_devices(_grouped(images, sizes), ahead=self._ahead)
 
     def inference_batches(self, indices: Iterable[np.ndarray]) -> Iterator[dict[str, jax.Array]]:
         """Batches [local devices, b, ...] on the devices of the rows [n] asked for."""
         images = self._stream.inference(indices, central_fraction=self._settings.central_fraction)
-        batches = ({name: parallel.stack_local(x) for name, x in _fields(batch).items()} for batch in images)
-        return parallel.put_on_devices(batches, ahead=self._ahead)
+        batches = ({name: devices.stack_local(x) for name, x in _fields(batch).items()} for batch in images)
+        return devices.put_on_devices(batches, ahead=self._ahead)
 
 
 Input = InMemory | Streamed
@@ -186,7 +186,7 @@ def _grouped(images: Iterator[Any], taken: list[Steps]) -> Iterator[dict[str, np
         steps = taken.pop(0)
         batches = [_fields(first), *(_fields(next(images)) for _ in steps.index[1:])]
         stacked = {name: _stack([batch[name] for batch in batches]) for name in batches[0]}
-        yield {name: parallel.stack_local(x, axis=1) for name, x in {**stacked, "epoch": steps.epoch}.items()}
+        yield {name: devices.stack_local(x, axis=1) for name, x in {**stacked, "epoch": steps.epoch}.items()}
 
 
 def _stack(arrays: list[np.ndarray]) -> np.ndarray:

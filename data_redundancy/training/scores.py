@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from data_redundancy import metrics, parallel
+from data_redundancy.runtime import devices
+from data_redundancy.store import metrics
 from data_redundancy.training.inference import rows_in_order
 from data_redundancy.training.inputs import Examples, Input
 
@@ -113,13 +114,13 @@ class Scorer:
             ):
                 found.append(rows)
                 bar.update(first + len(rows))
-        return parallel.gather_rows(np.concatenate(found))
+        return devices.gather_rows(np.concatenate(found))
 
 
 def gradient_batch(batch_size: int, num_bytes: int) -> int:
     """Rows per call over all devices, at most `batch_size`, whose gradients of `num_bytes` each a device can hold."""
-    devices = jax.device_count()
-    return devices * max(1, min(batch_size // devices, GRADIENT_BYTES // num_bytes))
+    num_devices = jax.device_count()
+    return num_devices * max(1, min(batch_size // num_devices, GRADIENT_BYTES // num_bytes))
 
 
 def _over_devices(function: Callable, model: nn.Module, load: Callable) -> Callable:
@@ -131,4 +132,4 @@ def _over_devices(function: Callable, model: nn.Module, load: Callable) -> Calla
             examples = load(data, batch)
             return function(model, variables, examples) * examples.weight
 
-    return parallel.pmap(score, in_axes=(None, None, 0), out_axes=0)
+    return devices.pmap(score, in_axes=(None, None, 0), out_axes=0)

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from data_redundancy import parallel
 from data_redundancy.data.augment import augment, example_keys
+from data_redundancy.runtime import devices
 from data_redundancy.training.inputs import Load
 from data_redundancy.training.state import TrainState, updated_average
 
@@ -36,7 +36,7 @@ def make_train_steps(
     """Builds the pmapped function that takes several training steps.
 
     Args:
-        model: made for the axis `parallel.AXIS`.
+        model: made for the axis `devices.AXIS`.
         optimizer: its update takes a `learning_rate`.
         load: how to get at a batch's images.
         label_smoothing: share of the target spread over all classes.
@@ -57,15 +57,15 @@ def make_train_steps(
         label_smoothing=label_smoothing,
         augmentation=augmentation,
         ema_decay=ema_decay,
-        axis=parallel.AXIS,
+        axis=devices.AXIS,
         each=lambda function, in_axes=0: function,
     )
 
     def train_steps(state: TrainState, data, seed, batch, learning_rate, stop):
         state, sums = take_steps(state, data, seed, batch, learning_rate)
-        return state, jax.lax.psum(sums, parallel.AXIS), jax.lax.psum(stop, parallel.AXIS)
+        return state, jax.lax.psum(sums, devices.AXIS), jax.lax.psum(stop, devices.AXIS)
 
-    return parallel.pmap(
+    return devices.pmap(
         train_steps, in_axes=(None, None, None, 0, None, 0), out_axes=(None, None, None), donate_argnums=(0,)
     )
 
@@ -89,9 +89,9 @@ def make_train_steps_together(
 
     def train_steps(states: TrainState, data, seeds, batch, learning_rate, stop):
         states, sums = take_steps(states, data, seeds, batch, learning_rate)
-        return states, sums, jax.lax.psum(stop, parallel.AXIS)
+        return states, sums, jax.lax.psum(stop, devices.AXIS)
 
-    return parallel.pmap(train_steps, in_axes=(0, None, 0, 0, None, 0), out_axes=(0, 0, None), donate_argnums=(0,))
+    return devices.pmap(train_steps, in_axes=(0, None, 0, 0, None, 0), out_axes=(0, 0, None), donate_argnums=(0,))
 
 
 def _steps_taker(
@@ -188,9 +188,9 @@ def make_evaluate(model: nn.Module, num_classes: int, load: Load) -> Callable:
     sums_of = _evaluation_sums(model, num_classes, load)
 
     def evaluate(variables, data, batch, mask):
-        return jax.lax.psum(sums_of(variables, data, batch, mask), parallel.AXIS)
+        return jax.lax.psum(sums_of(variables, data, batch, mask), devices.AXIS)
 
-    return parallel.pmap(evaluate, in_axes=(None, None, 0, 0), out_axes=None)
+    return devices.pmap(evaluate, in_axes=(None, None, 0, 0), out_axes=None)
 
 
 def make_evaluate_together(model: nn.Module, num_classes: int, load: Load) -> Callable:
@@ -199,7 +199,7 @@ def make_evaluate_together(model: nn.Module, num_classes: int, load: Load) -> Ca
     Variables and sums are [devices, runs, ...]; every device has to be given all rows of the batch [devices, b].
     """
     sums_of = jax.vmap(_evaluation_sums(model, num_classes, load), in_axes=(0, None, None, None))
-    return parallel.pmap(sums_of, in_axes=(0, None, 0, 0), out_axes=0)
+    return devices.pmap(sums_of, in_axes=(0, None, 0, 0), out_axes=0)
 
 
 def _evaluation_sums(model: nn.Module, num_classes: int, load: Load) -> Callable:
@@ -229,4 +229,4 @@ def make_embed(model: nn.Module, load: Load) -> Callable:
             _, embedding = model.apply(variables, load(data, batch).images, train=False)
         return embedding
 
-    return parallel.pmap(embed, in_axes=(None, None, 0), out_axes=0)
+    return devices.pmap(embed, in_axes=(None, None, 0), out_axes=0)

@@ -13,19 +13,20 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from data_redundancy import metrics, parallel, stopping
 from data_redundancy.data.batches import TrainBatches, train_batches
 from data_redundancy.errors import Stopped
+from data_redundancy.runtime import devices, stopping
+from data_redundancy.store import metrics
 from data_redundancy.training import optimizers
-from data_redundancy.training.alone import Alone
 from data_redundancy.training.checkpoint import Checkpoints
+from data_redundancy.training.data_parallel import Alone
 from data_redundancy.training.inputs import Input
 from data_redundancy.training.profile import Profile
 from data_redundancy.training.schedule import learning_rates
 from data_redundancy.training.settings import Run, TrainSettings, Visits
 from data_redundancy.training.state import TrainState, make_initializer
 from data_redundancy.training.stopwatch import Stopwatch, in_short
-from data_redundancy.training.together import Together
+from data_redundancy.training.trial_parallel import Together
 
 CPU_STEPS_PER_CALL, ACCELERATOR_STEPS_PER_CALL = 1, 25
 IN_FLIGHT = 2
@@ -41,7 +42,7 @@ class Trainer:
         """Builds the functions; they are compiled when first called.
 
         Args:
-            model: made for the axis `parallel.AXIS`.
+            model: made for the axis `devices.AXIS`.
             settings: how to train.
             num_classes: number of the model's logits.
             train: the split to train on.
@@ -50,8 +51,8 @@ class Trainer:
         Raises:
             InputError: if the devices do not divide a batch size.
         """
-        parallel.check_batch_size(settings.batch_size, "train.batch_size")
-        parallel.check_batch_size(settings.eval_batch_size, "embed.batch_size")
+        devices.check_batch_size(settings.batch_size, "train.batch_size")
+        devices.check_batch_size(settings.eval_batch_size, "embed.batch_size")
         self.train_split, self.test_split = train, test
         self._settings = settings
         optimizer = optimizers.create(
@@ -273,7 +274,7 @@ def _name(runs: Sequence[Run]) -> str:
 
 def _writers(runs: Sequence[Run], step: int) -> list[metrics.MetricWriter]:
     """One for each run that goes on at `step`, on the main process; none elsewhere."""
-    return [metrics.MetricWriter(run.directory, resume_step=step) for run in runs if parallel.is_main_process()]
+    return [metrics.MetricWriter(run.directory, resume_step=step) for run in runs if devices.is_main_process()]
 
 
 class _ToldToStop:

@@ -1,0 +1,1 @@
+"""One config in one workdir, with everything that a stage needs."""

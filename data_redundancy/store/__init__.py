@@ -1,0 +1,1 @@
+"""The workdir: artifacts, metrics files and file systems."""

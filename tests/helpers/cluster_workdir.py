@@ -1,0 +1,44 @@
+"""A workdir whose embeddings are of our choice, and the trees that the stage `cluster` makes of them."""
+
+import contextlib
+import pathlib
+
+import numpy as np
+
+import data_redundancy as dr
+from data_redundancy.cli import config, main
+from data_redundancy.experiment import dataset, fingerprints
+from data_redundancy.store import artifacts
+from helpers.command import TINY, write_digits
+
+CONFIG = (*TINY, "--config.dataset.name=d.npz", "--workdir=w")
+"""Flags of every stage, in a folder that `write_workdir` filled."""
+
+
+def write_workdir(folder: pathlib.Path, embeddings: np.ndarray, labels: np.ndarray) -> None:
+    """A data set of blank images, d.npz, and a workdir w with embeddings of our choice."""
+    folder.mkdir(exist_ok=True)
+    images = np.zeros((len(labels), 8, 8), np.uint8)
+    write_digits(folder / "d.npz", image_train=images, label_train=labels)
+    with contextlib.chdir(folder):
+        dataset._load_dataset.cache_clear()
+        fingerprint = fingerprints.embeddings(config.parse(list(CONFIG), main.FLAGS)[0])
+    with artifacts.write_embeddings(
+        folder / "w" / "embeddings", labels, num_dimensions=embeddings.shape[1], fingerprint=fingerprint
+    ) as store:
+        store[:] = embeddings
+
+
+def trees(workdir="w") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Members and linkage in every file of trees, by name."""
+    return {
+        p.name: artifacts.read_dendrogram(p) for p in sorted(pathlib.Path(workdir, "dendrograms").glob("[!.]*.npz"))
+    }
+
+
+def assert_are_trees_of(found: dict[str, tuple[np.ndarray, np.ndarray]], dendrograms: dr.Dendrograms) -> None:
+    assert found.keys() == {f"class_{label}.npz" for label in dendrograms.trees}
+    for label, tree in dendrograms.trees.items():
+        members, linkage = found[f"class_{label}.npz"]
+        assert np.array_equal(members, tree.members)
+        assert linkage.tobytes() == tree.linkage.tobytes()
