@@ -1,27 +1,126 @@
-"""What ends a command early: a mistake of the user's, or being told to stop."""
+"""What ends a command early: invalid input, storage that is unavailable, a lost process, or a request to stop."""
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
 
 STOPPED = 75
-"""Exit code of a command that was told to stop, or lost another process: given again, it goes on from what is saved."""
+"""Exit code of a command that was stopped or lost another process; the same command resumes from what is saved."""
+
+_LONGEST_VALUE = 120
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: a field, a file, an array.
+    """Invalid input: a parameter, a config field, a flag, a file or an array.
 
-    `str(error)` is one line that names the field (or argument), its value and what is allowed. The command line prints
-    that line and exits with code 2; in the Python API it is an ordinary `ValueError`.
+    `str(error)` is one line, `argument=value: requirement. Fix.` The command line prints it and exits with code 2; in
+    the Python API the error is an ordinary `ValueError`.
+
+    Attributes:
+        argument: what is invalid: a parameter (`prune_fraction`), a config field (`train.steps`) or a path. The command
+            line replaces names of parameters and fields by the flags they came from.
+        value: what was given; None where the argument has no single value, or says it itself.
+        requirement: what the value must be, or what is wrong with it, such as `must be at least 1`.
+        fix: what to do about it, a sentence without its full stop; None where the requirement already says it.
     """
+
+    def __init__(self, argument: str | os.PathLike[str], value: Any, requirement: str, fix: str | None = None):
+        super().__init__(os.fspath(argument), value, requirement, fix)
+
+    @property
+    def argument(self) -> str:
+        """What is invalid."""
+        return self.args[0]
+
+    @property
+    def value(self) -> Any:
+        """What was given, or None."""
+        return self.args[1]
+
+    @property
+    def requirement(self) -> str:
+        """What the value must be, or what is wrong with it."""
+        return _one_line(self.args[2])
+
+    @property
+    def fix(self) -> str | None:
+        """What to do about it."""
+        return None if self.args[3] is None else _one_line(self.args[3])
+
+    def __str__(self) -> str:
+        head = self.argument if self.value is None else f"{self.argument}={show(self.value)}"
+        text = f"{_one_line(head)}: {self.requirement}"
+        if self.fix is None:
+            return text
+        return f"{text}. {self.fix}" + ("" if self.fix.endswith(("?", ".")) else ".")
+
+    def renamed(self, argument: str, value: Any = None) -> Self:
+        """The same error about an argument of another name, with its own value unless another one is given."""
+        return type(self)(argument, self.value if value is None else value, self.args[2], self.args[3])
 
 
 class BucketUnavailableError(RuntimeError):
-    """A bucket cannot be read or written for the moment; nobody has to mend anything before the command goes on.
+    """A bucket cannot be read or written at the moment: a transient storage error (timeout, 5xx).
 
-    `str(error)` is one line, as that of an `InputError`.
+    `str(error)` is one line, like that of an `InputError`.
     """
 
 
 class ProcessLostError(RuntimeError):
-    """Another process did not do its part."""
+    """Another process of a distributed job failed or did not answer."""
 
 
-class Stopped(BaseException):  # as KeyboardInterrupt is: what catches exceptions must not catch it
-    """This process was told to stop, by SIGTERM."""
+class Stopped(BaseException):  # like KeyboardInterrupt, so that `except Exception` does not catch it
+    """This process received SIGTERM."""
+
+
+def choice_error(argument: str, value: Any, allowed: Iterable[Any]) -> InputError:
+    """Returns the error for a value that is not one of some names; it suggests the closest one.
+
+    Args:
+        argument: what the value was given for.
+        value: what was given.
+        allowed: the names, in the order in which to list them.
+    """
+    names = [str(name) for name in allowed]
+    return InputError(argument, value, f"must be one of {', '.join(names)}", did_you_mean(str(value), names))
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Returns `Did you mean X?` for the known names closest to a misspelt one, or None if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=cutoff)
+    return f"Did you mean {' or '.join(close)}?" if close else None
+
+
+@contextlib.contextmanager
+def arguments_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Renames the argument of an InputError raised in the block: a library's parameter becomes a caller's field.
+
+    Args:
+        names: the caller's name for each of the library's.
+    """
+    try:
+        yield
+    except InputError as error:
+        if error.argument not in names:
+            raise
+        raise error.renamed(names[error.argument]) from error
+
+
+def show(value: Any) -> str:
+    """A value as an error shows it: text as it is unless it has spaces or control characters, the rest by `repr`."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # NumPy's numbers
+        value = value.item()
+    plain = isinstance(value, str) and value.isprintable() and value and not any(map(str.isspace, value))
+    text = value if plain else repr(value)
+    if len(text) > _LONGEST_VALUE:
+        text = f"{text[: _LONGEST_VALUE - 23]}...{text[-20:]}"
+    return text
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,4 +1,5 @@
 import os
+import pathlib
 import re
 import shlex
 import shutil

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from configs import default
+from data_redundancy.configs import default
 from data_redundancy.clustering import strategy
 from data_redundancy.errors import InputError
 from data_redundancy.experiment import selections
