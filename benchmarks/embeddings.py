@@ -23,7 +23,7 @@ from data_redundancy.evidence.statistics import mean_difference
 from data_redundancy.evidence.trials import FULL, RANDOM, Trial
 from data_redundancy.experiment import dataset, fingerprints
 from data_redundancy.experiment.selections import KeepLists
-from data_redundancy.experiment.trials import Plan, Trials
+from data_redundancy.experiment.trials import Trials, TrialSpec
 from data_redundancy.reporting import answer_text
 from data_redundancy.selection.overlap import agreement, overlap
 from data_redundancy.store.workdir import Workdir
@@ -68,16 +68,18 @@ def keep_lists(flags: Sequence[str], directory: pathlib.Path) -> dict[float, np.
     return {fraction: lists.make(METHOD, fraction, 0) for fraction in config.sweep.fractions}
 
 
-def plans(config: ConfigDict, directory: Workdir, kept: Mapping[str, Mapping[float, np.ndarray]]) -> Iterator[Plan]:
+def plans(
+    config: ConfigDict, directory: Workdir, kept: Mapping[str, Mapping[float, np.ndarray]]
+) -> Iterator[TrialSpec]:
     """The full set, random subsets, and every keep list: all with every seed, and with names of their own."""
     own = KeepLists(config, directory)
     for seed in config.sweep.seeds:
-        yield Plan(FULL, FULL, 0.0, seed, None)
+        yield TrialSpec(FULL, FULL, 0.0, seed, None)
         for fraction in config.sweep.fractions:
-            yield Plan(own.name(RANDOM, fraction, seed), RANDOM, fraction, seed, own.make(RANDOM, fraction, seed))
+            yield TrialSpec(own.name(RANDOM, fraction, seed), RANDOM, fraction, seed, own.make(RANDOM, fraction, seed))
             for name, lists in kept.items():
                 selection = f"{METHOD}-{fraction}" + ("" if name == OWN else f"-of-{name.replace(' ', '-')}")
-                yield Plan(selection, name, fraction, seed, lists[fraction])
+                yield TrialSpec(selection, name, fraction, seed, lists[fraction])
 
 
 def run(config: ConfigDict, directory: Workdir, kept: Mapping[str, Mapping[float, np.ndarray]]) -> Groups:

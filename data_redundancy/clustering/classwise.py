@@ -14,14 +14,14 @@ from data_redundancy.clustering.linkage import check_method, to_linkage
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.search import device_memory, first_merges, fits_accelerator, whole_trees
 from data_redundancy.clustering.strategy import WHOLE
-from data_redundancy.clustering.workload import Work, prepare, side_by_side
+from data_redundancy.clustering.workload import Workload, make_workload, side_by_side
 
 _LARGEST_IN_BATCH = 8192  # rows; one such class keeps an accelerator busy
 
 
 def cluster_each(
     embeddings: np.ndarray,
-    work: Work,
+    work: Workload,
     labels: Sequence[int],
     *,
     together: bool = False,
@@ -78,14 +78,14 @@ def _in_threads(cluster: Callable[[int], Dendrogram], labels: list[int], num_thr
             yield done
 
 
-def _is_for_batch(work: Work, label: int) -> bool:
+def _is_for_batch(work: Workload, label: int) -> bool:
     """Whether a class is one of those that accelerators cluster many at once."""
     size = len(work.classes[label])
-    is_small = size <= _LARGEST_IN_BATCH and work.plan(label).way == "matrix"
+    is_small = size <= _LARGEST_IN_BATCH and work.strategy(label).way == "matrix"
     return is_small and fits_accelerator(size, work.num_dimensions, work.method)
 
 
-def _batches(work: Work, labels: list[int]) -> Iterator[list[int]]:
+def _batches(work: Workload, labels: list[int]) -> Iterator[list[int]]:
     """Classes to give to the accelerators together: as many as take a quarter of the memory on the host."""
     batch, num_bytes = [], 0
     for label in labels:
@@ -99,7 +99,7 @@ def _batches(work: Work, labels: list[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _dendrogram(work: Work, label: int, merges: Merges) -> Dendrogram:
+def _dendrogram(work: Workload, label: int, merges: Merges) -> Dendrogram:
     members = work.classes[label]
     return Dendrogram(members, to_linkage(len(members), merges[: work.num_merges[label]]))
 
@@ -134,9 +134,9 @@ def cluster_classes(
     check_method(method)
     embeddings = check_embeddings(embeddings)
     labels = check_labels(labels, len(embeddings))
-    work = prepare(embeddings, labels, method=method, num_merges=num_merges, memory_limit=memory_limit)
+    work = make_workload(embeddings, labels, method=method, num_merges=num_merges, memory_limit=memory_limit)
     for label in work.classes:
-        work.plan(label)
+        work.strategy(label)
     order = list(work.classes)
     each = cluster_each(embeddings, work, order)
     # The wrapper of the list is only there to count what comes out.

@@ -16,7 +16,7 @@ from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import CANDIDATES_PER_PAIR, Graph, Neighbours, TooManyPairs
 from data_redundancy.clustering.partitions import partition
 from data_redundancy.clustering.sparse import complete_linkage, single_linkage
-from data_redundancy.clustering.strategy import Plan, check_matrix_fits, make_plan, pairs_to_start_with
+from data_redundancy.clustering.strategy import Strategy, check_matrix_fits, choose_strategy, pairs_to_start_with
 
 LINKAGES = ("complete", "average", "single")
 FARTHEST = 2.0
@@ -59,7 +59,7 @@ def first_merges(
     if wanted <= 0:
         return distinct.merges(Merges.none(), method)[:num_merges]
     limit = memory.default_limit() if memory_limit is None else memory_limit
-    plan = make_plan(len(distinct.rows), units.num_dimensions, wanted, method, limit, way)
+    plan = choose_strategy(len(distinct.rows), units.num_dimensions, wanted, method, limit, way)
     units, found = distinct.units, Merges.none()
     if plan.graph_merges:
         neighbours = Neighbours(units, block_rows=block_rows, together=together)
@@ -156,7 +156,9 @@ def _is_repeated(values: np.ndarray) -> np.ndarray:
     return repeated
 
 
-def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callable[[int, int], None] | None) -> Merges:
+def _on_graph(
+    neighbours: Neighbours, plan: Strategy, method: str, on_block: Callable[[int, int], None] | None
+) -> Merges:
     """At least the wanted number of merges, from the pairs up to a height that is raised until they are enough.
 
     Fewer where there are more pairs than the plan allows.
@@ -186,7 +188,7 @@ def _on_graph(neighbours: Neighbours, plan: Plan, method: str, on_block: Callabl
         aim = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * aim), most)
 
 
-def _rough_height(neighbours: Neighbours, plan: Plan, method: str, aim: float, most: float) -> float | None:
+def _rough_height(neighbours: Neighbours, plan: Strategy, method: str, aim: float, most: float) -> float | None:
     """The height that is about high enough, where the first pass alone can tell; it decides how much work is done."""
     num_rows, wanted = plan.num_rows, plan.graph_merges
     while neighbours.is_whole:
@@ -218,7 +220,7 @@ def _raised(graph: Graph, merges: Merges, wanted: int, num_rows: int) -> float:
     return float(np.clip(1.3 * np.exp(growth * (wanted - made)), 1.5, 10)) * pairs / num_rows
 
 
-def _on_matrix(units: Units, sizes: np.ndarray, found: Merges, method: str, plan: Plan) -> Merges:
+def _on_matrix(units: Units, sizes: np.ndarray, found: Merges, method: str, plan: Strategy) -> Merges:
     """All merges that are left, on the matrix of distances between the clusters that those found make.
 
     Args:

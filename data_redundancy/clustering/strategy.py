@@ -55,7 +55,7 @@ _ACCELERATOR = Costs(1 / 50_000, 0.01, 1 / 20_000, 0.1, {"complete": 0.1, "avera
 
 
 @dataclass(frozen=True)
-class Plan:
+class Strategy:
     """How one class will be clustered.
 
     Attributes:
@@ -112,9 +112,9 @@ def pairs_to_start_with(num_rows: int, share: float) -> float:
     return pairs_per_row(share) * (0.3 if num_rows <= WHOLE and float64_device().platform == "cpu" else 1.0)
 
 
-def make_plan(
+def choose_strategy(
     num_rows: int, num_dimensions: int, num_merges: int, method: str, memory_limit: float, way: str | None = None
-) -> Plan:
+) -> Strategy:
     """Chooses the way that is expected to be the fastest among those that fit.
 
     Args:
@@ -157,7 +157,7 @@ def _choices(num_rows: int, num_merges: int, method: str) -> list[int]:
     return [0, *(m for m in contractions if m < num_merges), num_merges]
 
 
-def _estimate(num_rows: int, num_dimensions: int, num_merges: int, graph_merges: int, method: str) -> Plan:
+def _estimate(num_rows: int, num_dimensions: int, num_merges: int, graph_merges: int, method: str) -> Strategy:
     costs = _PROCESSOR if float64_device().platform == "cpu" else _ACCELERATOR
     nanoseconds, extra = 0.0, 0.0
     all_pairs = num_rows * (num_rows - 1) / 2
@@ -173,7 +173,7 @@ def _estimate(num_rows: int, num_dimensions: int, num_merges: int, graph_merges:
         # Rows are ordered by cluster.
         extra = max(extra, _matrix_bytes(left) + (8 * num_rows * num_dimensions if graph_merges else 0))
     peak = _base_bytes(num_rows, num_dimensions) + extra
-    return Plan(num_rows, num_merges, graph_merges, nanoseconds * 1e-9, peak)
+    return Strategy(num_rows, num_merges, graph_merges, nanoseconds * 1e-9, peak)
 
 
 def _nanoseconds_of_pair(num_dimensions: int) -> float:
@@ -185,7 +185,7 @@ def _base_bytes(num_rows: int, num_dimensions: int) -> float:
     return num_rows * num_dimensions * 16 + num_rows * 100 + 2**25
 
 
-def check_matrix_fits(num_clusters: int, plan: Plan) -> None:
+def check_matrix_fits(num_clusters: int, plan: Strategy) -> None:
     """Raises InputError where the matrix of distances between clusters, more than were expected, is too large."""
     needed = plan.base_bytes + _matrix_bytes(num_clusters)
     if needed > plan.memory_limit:
@@ -201,7 +201,7 @@ def _matrix_bytes(num_clusters: int) -> float:
     return num_clusters**2 * 8 * 1.1 + 10 * 8 * min(num_clusters, 1024) ** 2
 
 
-def _too_large(least: Plan, num_dimensions: int, method: str, memory_limit: float) -> str:
+def _too_large(least: Strategy, num_dimensions: int, method: str, memory_limit: float) -> str:
     share = least.num_merges / least.num_rows
     depth = "a whole tree" if least.num_merges == least.num_rows - 1 else f"{100 * share:.3g}% of them to be merged"
     text = (

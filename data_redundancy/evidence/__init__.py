@@ -9,7 +9,14 @@ from data_redundancy.evidence.multiplicity import holm
 from data_redundancy.evidence.noninferiority import MarginTest, Outcome, margin_test
 from data_redundancy.evidence.plot import accuracy_plot
 from data_redundancy.evidence.power import more_seeds
-from data_redundancy.evidence.sequential import Decision, Plan, decide, effects_at_looks, make_plan, rounds
+from data_redundancy.evidence.sequential import (
+    Decision,
+    LookSchedule,
+    decide,
+    effects_at_looks,
+    make_look_schedule,
+    rounds,
+)
 from data_redundancy.evidence.statistics import ClassChange, Row, summarise
 from data_redundancy.evidence.table import format_markdown, format_table, write_csv
 from data_redundancy.evidence.trials import Trial
@@ -32,9 +39,9 @@ __all__ = [
     "Decision",
     "Difference",
     "Effect",
+    "LookSchedule",
     "MarginTest",
     "Outcome",
-    "Plan",
     "RandomVerdict",
     "Row",
     "Trial",
@@ -52,7 +59,7 @@ __all__ = [
     "holm",
     "interval",
     "largest_fraction",
-    "make_plan",
+    "make_look_schedule",
     "margin_test",
     "more_seeds",
     "next_fraction",

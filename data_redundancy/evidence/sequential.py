@@ -24,7 +24,7 @@ _CELLS = 200
 
 
 @dataclass(frozen=True)
-class Plan:
+class LookSchedule:
     """When to look, and how small a p-value has to be then.
 
     Attributes:
@@ -77,7 +77,7 @@ def rounds(first: int, step: int, most: int) -> tuple[int, ...]:
     return (*range(first, most, step), most)
 
 
-def make_plan(looks: Sequence[int], confidence: float = 0.95) -> Plan:
+def make_look_schedule(looks: Sequence[int], confidence: float = 0.95) -> LookSchedule:
     """Spreads the error over the looks.
 
     Of the one-sided level (1 - confidence) / 2 the share ln(1 + (e - 1) n / n_max) is spent by the time of n seeds, the
@@ -103,7 +103,7 @@ def make_plan(looks: Sequence[int], confidence: float = 0.95) -> Plan:
     if not looks or looks[0] < MIN_SEEDS or any(later <= sooner for sooner, later in pairwise(looks)):
         raise InputError(f"looks={looks}: must be numbers of seeds that rise, the first at least {MIN_SEEDS}")
     shares = np.log1p((math.e - 1) * np.array(looks) / looks[-1])
-    return Plan(looks, nominal_levels(looks, np.diff(one_sided(confidence) * shares, prepend=0.0)), confidence)
+    return LookSchedule(looks, nominal_levels(looks, np.diff(one_sided(confidence) * shares, prepend=0.0)), confidence)
 
 
 def nominal_levels(looks: Sequence[int], spent: Sequence[float]) -> tuple[float, ...]:
@@ -161,7 +161,7 @@ def effects_at_looks(trials: Mapping[int, Trial], others: Mapping[int, Trial], l
     ]
 
 
-def decide(effects: Sequence[Effect], plan: Plan, margin: float) -> Decision:
+def decide(effects: Sequence[Effect], plan: LookSchedule, margin: float) -> Decision:
     """Whether the looks so far settle on which side of the margin a selection lies.
 
     Each side of the margin has its own error, (1 - confidence) / 2 over all looks. Neither side counts on the other's

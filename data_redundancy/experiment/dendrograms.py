@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from data_redundancy.clustering import classwise, memory, strategy
 from data_redundancy.clustering.dendrograms import Dendrogram
-from data_redundancy.clustering.workload import Work, prepare, side_by_side
+from data_redundancy.clustering.workload import Workload, make_workload, side_by_side
 from data_redundancy.errors import InputError
 from data_redundancy.experiment import dataset, fingerprints
 from data_redundancy.runtime import devices
@@ -37,7 +37,7 @@ def labels_in_scope(config: ConfigDict, labels: np.ndarray) -> np.ndarray:
     return labels if config.cluster.scope == "class" else np.zeros_like(labels)
 
 
-def work(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, max_prune_fraction: float | None) -> Work:
+def work(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, max_prune_fraction: float | None) -> Workload:
     """What there is to cluster; `max_prune_fraction` is None for whole trees, 0 for none."""
     labels = labels_in_scope(config, labels)
     if max_prune_fraction is None:
@@ -46,7 +46,7 @@ def work(config: ConfigDict, embeddings: np.ndarray, labels: np.ndarray, max_pru
         num_merges = dict.fromkeys(np.unique(labels).tolist(), 0)
     else:
         num_merges = allocation.most_pruned(labels, max_prune_fraction)
-    return prepare(
+    return make_workload(
         embeddings,
         labels,
         method=config.cluster.linkage,
@@ -63,14 +63,14 @@ def _memory_limit(config: ConfigDict) -> float:
     return float(devices.gather_rows(np.array([memory.default_limit()])).min())
 
 
-def announce(work: Work, labels: list[int]) -> None:
+def announce(work: Workload, labels: list[int]) -> None:
     """Says what will be done, and what it is expected to take.
 
     Raises:
         InputError: something does not fit into memory.
     """
     with dataset.arguments_named(_MEMORY):
-        plans = [work.plan(label) for label in labels]
+        plans = [work.strategy(label) for label in labels]
     sizes = sorted({p.num_rows for p in plans})
     depth = max(p.num_merges / max(1, p.num_rows - 1) for p in plans)
     ways = collections.Counter(_WAYS[p.way] for p in plans)
@@ -88,7 +88,7 @@ def announce(work: Work, labels: list[int]) -> None:
     )
 
 
-def _peak_bytes(work: Work, plans: list[strategy.Plan]) -> float:
+def _peak_bytes(work: Workload, plans: list[strategy.Strategy]) -> float:
     """At the most so many of the small classes are clustered at the same time, or one of the others."""
     small = sorted((p.peak_bytes for p in plans if p.num_rows <= strategy.WHOLE), reverse=True)
     labels = [label for label, members in work.classes.items() if len(members) <= strategy.WHOLE]
@@ -104,7 +104,7 @@ _WAYS = {
 
 
 def cluster_each(
-    work: Work, embeddings: np.ndarray, labels: list[int], *, together: bool = False
+    work: Workload, embeddings: np.ndarray, labels: list[int], *, together: bool = False
 ) -> Iterator[tuple[int, Dendrogram]]:
     """As `classwise.cluster_each`, with progress in large classes."""
     blocks = _BlockProgress()

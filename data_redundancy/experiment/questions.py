@@ -45,7 +45,7 @@ class Question:
     method: str
     fractions: tuple[float, ...]
     margin: float
-    plan: evidence.Plan
+    plan: evidence.LookSchedule
     seed: int
 
     @property
@@ -111,7 +111,7 @@ def ask(config: ConfigDict, *, largest: bool) -> Question:
         raise InputError(
             f"--config.evidence.seed={asked.seed}: must be at most {2**32 - looks[-1]}, for {looks[-1]} seeds"
         )
-    return Question(method, fractions, asked.margin, evidence.make_plan(looks, asked.confidence), asked.seed)
+    return Question(method, fractions, asked.margin, evidence.make_look_schedule(looks, asked.confidence), asked.seed)
 
 
 def stages_before(config: ConfigDict, method: str) -> list[str]:

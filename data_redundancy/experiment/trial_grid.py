@@ -7,14 +7,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_redundancy.experiment.selections import KeepLists
-from data_redundancy.experiment.trials import FULL, Plan, Trials
+from data_redundancy.experiment.trials import FULL, Trials, TrialSpec
 from data_redundancy.runtime import devices as parallel
 from data_redundancy.store import metrics
 
 log = logging.getLogger("data_redundancy")
 
 
-def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool, chosen: slice = slice(None)) -> list[Plan]:
+def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool, chosen: slice = slice(None)) -> list[TrialSpec]:
     """The full set, then every method at every fraction, each with every seed.
 
     Args:
@@ -39,11 +39,11 @@ def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool, chosen: slic
         elif (keep := keep_lists.load(method, fraction, seed)) is None:
             continue
         name = FULL if method == FULL else keep_lists.name(method, fraction, seed)
-        found.append(Plan(selection=name, method=method, prune_fraction=fraction, seed=seed, keep=keep))
+        found.append(TrialSpec(selection=name, method=method, prune_fraction=fraction, seed=seed, keep=keep))
     return found
 
 
-def run(trials: Trials, plans: Sequence[Plan], *, together: bool, label: str) -> list[dict[str, Any]]:
+def run(trials: Trials, plans: Sequence[TrialSpec], *, together: bool, label: str) -> list[dict[str, Any]]:
     """Runs those of the trials that are not finished; says so of each of them.
 
     Args:
@@ -80,8 +80,8 @@ def run(trials: Trials, plans: Sequence[Plan], *, together: bool, label: str) ->
 
 
 def batches(
-    plans: Sequence[Plan], alike: Callable[[Plan], Hashable], *, at_once: int, devices: int
-) -> Iterator[list[Plan]]:
+    plans: Sequence[TrialSpec], alike: Callable[[TrialSpec], Hashable], *, at_once: int, devices: int
+) -> Iterator[list[TrialSpec]]:
     """Splits trials into batches to be run together, in order.
 
     Batches are of one size as far as that goes, a multiple of the number of devices: each new size is compiled anew.
@@ -95,7 +95,7 @@ def batches(
     if at_once == 1:
         yield from ([plan] for plan in plans)
         return
-    groups: dict[Hashable, list[Plan]] = {}
+    groups: dict[Hashable, list[TrialSpec]] = {}
     for plan in plans:
         groups.setdefault(alike(plan), []).append(plan)
     for group in groups.values():

@@ -27,7 +27,7 @@ FULL = "full"
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrialSpec:
     """A trial to be run: a keep list (None for the full set) and a seed."""
 
     selection: str
@@ -60,11 +60,11 @@ class Trials:
         self._dataset = common.load_dataset(config)
         self._trainer = None
 
-    def full(self, seed: int) -> Plan:
+    def full(self, seed: int) -> TrialSpec:
         """The trial on the full set."""
-        return Plan(selection=FULL, method=FULL, prune_fraction=0.0, seed=seed, keep=None)
+        return TrialSpec(selection=FULL, method=FULL, prune_fraction=0.0, seed=seed, keep=None)
 
-    def result(self, plan: Plan) -> dict[str, Any] | None:
+    def result(self, plan: TrialSpec) -> dict[str, Any] | None:
         """The result of a finished trial, None of any other; on several processes what the main one finds.
 
         Raises:
@@ -81,16 +81,16 @@ class Trials:
 
         return workdir.as_main_finds(find)
 
-    def run(self, plan: Plan, *, parameter_overview: bool = False) -> dict[str, Any]:
+    def run(self, plan: TrialSpec, *, parameter_overview: bool = False) -> dict[str, Any]:
         """The result of a trial; trains it first, from its newest checkpoint if it has one, unless it is finished."""
         trainer = self.trainer
         return self._run_all([plan], lambda runs: [trainer.train(runs[0], parameter_overview=parameter_overview)])[0]
 
-    def run_together(self, plans: Sequence[Plan]) -> list[dict[str, Any]]:
+    def run_together(self, plans: Sequence[TrialSpec]) -> list[dict[str, Any]]:
         """As `run`, all at the same time; `alike` is the same of all of them."""
         return self._run_all(plans, self.trainer.train_together)
 
-    def alike(self, plan: Plan) -> tuple[int, ...]:
+    def alike(self, plan: TrialSpec) -> tuple[int, ...]:
         """What trials that run together must have in common: their length, their warm-up and how far they are."""
         run = self._run(plan)
         return run.num_steps, run.warmup_steps, self.trainer.step_of(run)
@@ -104,7 +104,7 @@ class Trials:
         return max(1, per_device * devices)
 
     def _run_all(
-        self, plans: Sequence[Plan], train: Callable[[list[training.Run]], list[dict[str, Any]]]
+        self, plans: Sequence[TrialSpec], train: Callable[[list[training.Run]], list[dict[str, Any]]]
     ) -> list[dict[str, Any]]:
         # First what may still be refused: a manifest without a run would stand in the way of the corrected command.
         # It takes a while: another job may finish a trial, or begin one of something else.
@@ -125,7 +125,7 @@ class Trials:
             results[i] = self._finish(plans[i], of_run)
         return results
 
-    def _finish(self, plan: Plan, measured: dict[str, Any]) -> dict[str, Any]:
+    def _finish(self, plan: TrialSpec, measured: dict[str, Any]) -> dict[str, Any]:
         """Writes the result of a trial unless there is one."""
         finished_meanwhile = self.result(plan)
         if finished_meanwhile is not None:
@@ -171,7 +171,7 @@ class Trials:
             self._trainer = _cached_trainer(self._config)
         return self._trainer
 
-    def _run(self, plan: Plan) -> training.Run:
+    def _run(self, plan: TrialSpec) -> training.Run:
         num_steps, warmup_steps = fingerprints.durations(self._config, len(self._keep(plan)))
         return training.Run(
             name=f"{plan.selection} seed {plan.seed}",
@@ -182,10 +182,10 @@ class Trials:
             warmup_steps=warmup_steps,
         )
 
-    def _fingerprint(self, plan: Plan) -> dict[str, Any]:
+    def _fingerprint(self, plan: TrialSpec) -> dict[str, Any]:
         return fingerprints.trial(self._config, self._keep(plan), plan.seed)
 
-    def _keep(self, plan: Plan) -> np.ndarray:
+    def _keep(self, plan: TrialSpec) -> np.ndarray:
         return np.arange(len(self._dataset.train.labels)) if plan.keep is None else plan.keep
 
 

@@ -19,7 +19,7 @@ import logging
 from ml_collections import ConfigDict
 
 from data_redundancy.clustering.distances import check_embeddings
-from data_redundancy.clustering.workload import Work, share_out
+from data_redundancy.clustering.workload import Workload, share_out
 from data_redundancy.experiment import dataset, dendrograms, fingerprints
 from data_redundancy.runtime import devices
 from data_redundancy.store import artifacts, metrics
@@ -50,7 +50,7 @@ def run(config: ConfigDict, workdir: Workdir) -> None:
     devices.barrier("wrote the dendrograms")
 
 
-def _todo(config: ConfigDict, workdir: Workdir, work: Work) -> list[int]:
+def _todo(config: ConfigDict, workdir: Workdir, work: Workload) -> list[int]:
     """The classes without a tree that is deep enough."""
     if not dataset.is_done(workdir.dendrograms, fingerprints.dendrograms(config)):
         return list(work.classes)  # without a manifest, what is there is of unknown making
@@ -59,7 +59,7 @@ def _todo(config: ConfigDict, workdir: Workdir, work: Work) -> list[int]:
     return [label for label, num_merges in work.num_merges.items() if depths.get(label, -1) < num_merges]
 
 
-def _begin(config: ConfigDict, workdir: Workdir, work: Work) -> None:
+def _begin(config: ConfigDict, workdir: Workdir, work: Workload) -> None:
     """Says what the trees are made from; a restart then trusts those that are there, so those of unknown making go."""
     directory = workdir.dendrograms
     if artifacts.read_manifest(directory) is None:
@@ -68,7 +68,7 @@ def _begin(config: ConfigDict, workdir: Workdir, work: Work) -> None:
     workdirs.write_json(directory / artifacts.MANIFEST, manifest)
 
 
-def _cluster(config: ConfigDict, workdir: Workdir, work: Work, embeddings, todo: list[int]) -> None:
+def _cluster(config: ConfigDict, workdir: Workdir, work: Workload, embeddings, todo: list[int]) -> None:
     joint, own = share_out(work, todo, devices.process_count())
     mine = own[devices.process_index()]
     with metrics.progress("cluster", total=len(joint) + len(mine), unit="classes") as bar:

@@ -11,8 +11,8 @@ from data_redundancy.clustering.classwise import cluster_classes
 from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
 from data_redundancy.clustering.distances import unit_vectors
 from data_redundancy.clustering.linkage import cut, linkage
-from data_redundancy.clustering.strategy import make_plan
-from data_redundancy.clustering.workload import Work
+from data_redundancy.clustering.strategy import choose_strategy
+from data_redundancy.clustering.workload import Workload
 from data_redundancy.errors import InputError
 from helpers.clustering_oracles import digits, same_partition
 
@@ -220,7 +220,7 @@ def test_on_accelerators_trees_are_the_same(monkeypatch, method):
     expected = {k: dr.cluster_classes(x, labels, method=method, max_prune_fraction=k) for k in (None, 0.5)}
     monkeypatch.setattr(classwise, "fits_accelerator", lambda *_: True)
     monkeypatch.setattr(search, "fits_accelerator", lambda *_: True)
-    monkeypatch.setattr(search, "make_plan", lambda *arguments: make_plan(*arguments[:5], "matrix"))
+    monkeypatch.setattr(search, "choose_strategy", lambda *arguments: choose_strategy(*arguments[:5], "matrix"))
     monkeypatch.setattr(dense, "agglomerate", None)  # is not used
     for k, on_host in expected.items():
         on_devices = dr.cluster_classes(x, labels, method=method, max_prune_fraction=k)
@@ -235,7 +235,7 @@ def test_accelerators_get_as_many_classes_at_once_as_there_is_memory_for():
     sizes = [100, 300, 300, 1, 900, 200]
     classes = {label: np.arange(size) for label, size in enumerate(sizes)}
     limit = 4 * 24 * 8 * 600  # a quarter of it is for 600 vectors of 8 dimensions
-    work = Work(classes, 8, {label: size - 1 for label, size in enumerate(sizes)}, "complete", limit)
+    work = Workload(classes, 8, {label: size - 1 for label, size in enumerate(sizes)}, "complete", limit)
     assert list(classwise._batches(work, list(classes))) == [[0, 1], [2, 3], [4], [5]]
     assert list(classwise._batches(work, [])) == []
 

@@ -24,7 +24,7 @@ from data_redundancy.clustering.neighbours import BFLOAT16, FLOAT32, TENSOR_FLOA
 from data_redundancy.clustering.partitions import partition
 from data_redundancy.clustering.search import first_merges
 from data_redundancy.clustering.sparse import complete_linkage, single_linkage
-from data_redundancy.clustering.strategy import BYTES_PER_PAIR, Plan, make_plan, pairs_per_row
+from data_redundancy.clustering.strategy import BYTES_PER_PAIR, Strategy, choose_strategy, pairs_per_row
 from data_redundancy.errors import InputError
 from helpers.clustering_oracles import (
     GREEDY,
@@ -317,14 +317,18 @@ def test_where_there_is_no_memory_for_the_pairs_the_matrix_does_the_rest(kind, m
     expected = greedy(units, method)
     for pairs in (1, 3, 100, 1_000):
         monkeypatch.setattr(
-            search, "make_plan", lambda *args, pairs=pairs: dataclasses.replace(make_plan(*args), max_pairs=pairs)
+            search,
+            "choose_strategy",
+            lambda *args, pairs=pairs: dataclasses.replace(choose_strategy(*args), max_pairs=pairs),
         )
         assert np.array_equal(first_rows(units, 190, method, way="graph"), expected[:190])
     assert on_matrix  # at least once
 
 
 def test_the_clusters_found_before_memory_ran_out_are_not_lost(monkeypatch, on_matrix):
-    monkeypatch.setattr(search, "make_plan", lambda *args: dataclasses.replace(make_plan(*args), max_pairs=500))
+    monkeypatch.setattr(
+        search, "choose_strategy", lambda *args: dataclasses.replace(choose_strategy(*args), max_pairs=500)
+    )
     units = unit_vectors(digits(300)[0])
     assert np.array_equal(first_rows(units, 200, "complete", way="graph"), greedy(units, "complete")[:200])
     assert len(on_matrix) == 1
@@ -334,9 +338,9 @@ def test_the_clusters_found_before_memory_ran_out_are_not_lost(monkeypatch, on_m
 @pytest.mark.parametrize("method", TIED)
 def test_where_neither_pairs_nor_matrix_fit_the_numbers_are_named(method, monkeypatch):
     def small(*args):
-        return dataclasses.replace(make_plan(*args), max_pairs=500, memory_limit=9e7)
+        return dataclasses.replace(choose_strategy(*args), max_pairs=500, memory_limit=9e7)
 
-    monkeypatch.setattr(search, "make_plan", small)
+    monkeypatch.setattr(search, "choose_strategy", small)
     units = unit_vectors(digits(300)[0])
     monkeypatch.setattr("data_redundancy.clustering.strategy._matrix_bytes", lambda clusters: clusters * 1e6)
     with pytest.raises(InputError, match=r"^memory: 300 different examples .* clusters left, .* 0\.\d+ GB, .*0\.09 GB"):
@@ -373,7 +377,7 @@ def test_a_higher_round_builds_on_the_lower_ones():
 
 def test_the_way_changes_over_by_itself():
     chosen = {
-        (n, share): make_plan(n, 64, int(share * n), "complete", 100 * GB).way
+        (n, share): choose_strategy(n, 64, int(share * n), "complete", 100 * GB).way
         for n in (50, 5_000, 50_000)
         for share in (0.1, 0.3, 0.99)
     }
@@ -386,7 +390,7 @@ def test_the_way_changes_over_by_itself():
 def test_average_linkage_always_needs_the_matrix():
     # A mean can be small although some of the distances are large.
     for n in (100, 10_000):
-        assert make_plan(n, 64, n // 10, "average", 100 * GB).way == "matrix"
+        assert choose_strategy(n, 64, n // 10, "average", 100 * GB).way == "matrix"
 
 
 @pytest.mark.parametrize("method", ["complete", "average", "single"])
@@ -396,7 +400,7 @@ def test_nothing_is_chosen_that_does_not_fit(num_rows, method):
     for limit in (0.08 * GB, 0.2 * GB, 1 * GB, 4 * GB, 64 * GB):
         for share in (0.1, 0.3, 0.6, 0.95):
             try:
-                plan = make_plan(num_rows, 64, int(share * num_rows), method, limit)
+                plan = choose_strategy(num_rows, 64, int(share * num_rows), method, limit)
             except InputError:
                 refused += 1
                 continue
@@ -408,28 +412,28 @@ def test_nothing_is_chosen_that_does_not_fit(num_rows, method):
 
 
 def test_less_memory_makes_it_go_another_way():
-    free = make_plan(5_000, 64, int(0.83 * 5_000), "single", 100 * GB)
-    tight = make_plan(5_000, 64, int(0.83 * 5_000), "single", 0.99 * free.peak_bytes)
+    free = choose_strategy(5_000, 64, int(0.83 * 5_000), "single", 100 * GB)
+    tight = choose_strategy(5_000, 64, int(0.83 * 5_000), "single", 0.99 * free.peak_bytes)
     assert (free.way, tight.way) == ("matrix", "graph")
-    free = make_plan(5_000, 64, 4_900, "complete", 100 * GB)
-    tight = make_plan(5_000, 64, 4_900, "complete", 0.99 * free.peak_bytes)
+    free = choose_strategy(5_000, 64, 4_900, "complete", 100 * GB)
+    tight = choose_strategy(5_000, 64, 4_900, "complete", 0.99 * free.peak_bytes)
     assert 0 < free.graph_merges < tight.graph_merges  # fewer clusters are left for the matrix
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers_and_what_would():
     message = r"^memory: 100,000 examples of 64 .* need [\d.]+ GB .* 95% .* complete .* limit is 1 GB; .* of 0.[0-9]+ "
     with pytest.raises(InputError, match=message) as refusal:
-        make_plan(100_000, 64, 95_000, "complete", 1 * GB)
+        choose_strategy(100_000, 64, 95_000, "complete", 1 * GB)
     fits = float(str(refusal.value).split(" of ")[-1].split()[0])
     assert 0.1 < fits < 0.95
-    make_plan(100_000, 64, int(fits * 100_000), "complete", 1 * GB)
+    choose_strategy(100_000, 64, int(fits * 100_000), "complete", 1 * GB)
     with pytest.raises(InputError):
-        make_plan(100_000, 64, int((fits + 0.02) * 100_000), "complete", 1 * GB)
+        choose_strategy(100_000, 64, int((fits + 0.02) * 100_000), "complete", 1 * GB)
 
 
 def test_where_no_fraction_fits_none_is_offered():
     with pytest.raises(InputError, match=r"^memory: .* but the limit is 0\.01 GB$"):
-        make_plan(10_000, 64, 9_999, "complete", 0.01 * GB)
+        choose_strategy(10_000, 64, 9_999, "complete", 0.01 * GB)
 
 
 def test_guesses_of_pairs_rise_with_the_share():
@@ -439,7 +443,7 @@ def test_guesses_of_pairs_rise_with_the_share():
 
 def test_ways_in_words():
     def way(graph_merges):
-        return Plan(10, 5, graph_merges, 0, 0).way
+        return Strategy(10, 5, graph_merges, 0, 0).way
 
     assert [way(0), way(3), way(5)] == ["matrix", "graph, then matrix", "graph"]
 
@@ -449,12 +453,12 @@ def test_a_small_limit_gives_the_same_by_another_way(method, share):
     units = unit_vectors(digits(1797)[0])
     num_merges = int(share * 1797)
     ways = ("matrix", "graph, then matrix", "graph") if method == "complete" else ("matrix", "graph")
-    needed = [make_plan(1797, 64, num_merges, method, GB, way).peak_bytes for way in ways]
+    needed = [choose_strategy(1797, 64, num_merges, method, GB, way).peak_bytes for way in ways]
     limits = [GB, *(size * change for size in needed for change in (0.99, 1.01))]
     results, chosen = [], set()
     for limit in limits:
         try:
-            chosen.add(make_plan(1797, 64, num_merges, method, limit).graph_merges)
+            chosen.add(choose_strategy(1797, 64, num_merges, method, limit).graph_merges)
         except InputError:
             with pytest.raises(InputError, match=r"^memory: 1,797 examples"):
                 first_merges(units, num_merges, method, memory_limit=limit)

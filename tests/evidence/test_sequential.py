@@ -14,7 +14,7 @@ from data_redundancy.evidence import (
     effects_at_looks,
     interval,
     largest_fraction,
-    make_plan,
+    make_look_schedule,
     next_fraction,
     paired_effect,
     rounds,
@@ -49,20 +49,20 @@ def test_rounds():
 
 
 def test_one_look_is_the_ordinary_test():
-    assert make_plan([5]).levels == pytest.approx((0.025,))
-    assert make_plan([7], confidence=0.9).levels == pytest.approx((0.05,))
+    assert make_look_schedule([5]).levels == pytest.approx((0.025,))
+    assert make_look_schedule([7], confidence=0.9).levels == pytest.approx((0.05,))
 
 
 @pytest.mark.parametrize("confidence", [0.01, 1 - 1e-12])
 def test_levels_at_any_confidence_are_those_of_fewer_errors(confidence):
-    levels = make_plan((2, 3, 4, 7), confidence).levels
+    levels = make_look_schedule((2, 3, 4, 7), confidence).levels
     # No look may err more often than all together, nor can all together more often than the sum.
     assert 0 < max(levels) < (1 - confidence) / 2 < sum(levels)
 
 
 def test_the_first_look_spends_its_share():
     # ln(1 + (e - 1) / 2) = 0.620115
-    assert make_plan([4, 8]).levels[0] == pytest.approx(0.025 * 0.620115, rel=1e-6)
+    assert make_look_schedule([4, 8]).levels[0] == pytest.approx(0.025 * 0.620115, rel=1e-6)
 
 
 def test_two_looks_by_quadrature():
@@ -84,7 +84,7 @@ def test_two_looks_by_quadrature():
 
 def test_with_many_seeds_the_levels_are_those_of_the_normal_boundary():
     # Two equal halves of 0.025 by the Pocock-type function: z = 2.157 and 2.201 in the tables of Lan and DeMets.
-    first, second = make_plan([60, 120]).levels
+    first, second = make_look_schedule([60, 120]).levels
     assert stats.norm.isf(first) == pytest.approx(2.157, abs=0.001)
     assert stats.norm.isf(second) == pytest.approx(2.201, abs=0.01)
 
@@ -96,7 +96,7 @@ PLANS = [rounds(3, 2, 15), rounds(5, 2, 15), rounds(2, 1, 8), (2, 4, 6)]
 def test_all_looks_together_keep_the_level_at_the_margin(looks):
     """Also at every look on its own: what is spent by then is what was meant to be."""
     repetitions = 400_000
-    levels = make_plan(looks).levels
+    levels = make_look_schedule(looks).levels
     t = t_values(np.random.default_rng(5).normal(0, 1, (repetitions, looks[-1])), looks)
     critical = np.array([stats.t.isf(level, look - 1) for look, level in zip(looks, levels, strict=True)])
     meant = 0.025 * np.log1p((math.e - 1) * np.array(looks) / looks[-1])
@@ -110,7 +110,7 @@ def test_all_looks_together_keep_the_level_at_the_margin(looks):
 
 def test_decide_does_what_was_simulated():
     looks = rounds(3, 2, 9)
-    plan = make_plan(looks)
+    plan = make_look_schedule(looks)
     samples = np.random.default_rng(1).normal(-0.003, 0.003, (200, 9))
     t = t_values(samples + MARGIN, looks)
     seen = set()
@@ -132,7 +132,7 @@ def test_decide_does_what_was_simulated():
 @pytest.mark.parametrize("truth", [0.0, -MARGIN, -0.012])
 def test_whoever_stops_by_the_rule_has_an_interval_that_holds(truth):
     looks = rounds(3, 2, 15)
-    repetitions, levels = 100_000, make_plan(looks).levels
+    repetitions, levels = 100_000, make_look_schedule(looks).levels
     samples = np.random.default_rng(2).normal(truth, 0.004, (repetitions, looks[-1]))
     critical = np.array([stats.t.isf(level, look - 1) for look, level in zip(looks, levels, strict=True)])
     decided = np.abs(t_values(samples + MARGIN, looks)) > critical
@@ -145,7 +145,7 @@ def test_whoever_stops_by_the_rule_has_an_interval_that_holds(truth):
 def test_welch_keeps_the_level_closely():
     """Sides that share no seeds: the levels are those of paired runs, an approximation."""
     looks, repetitions = rounds(3, 2, 11), 40_000
-    levels = make_plan(looks).levels
+    levels = make_look_schedule(looks).levels
     generator = np.random.default_rng(3)
     ours, others = generator.normal(0, 1, (2, repetitions, looks[-1])) * np.array([[[1.0]], [[2.0]]])
     crossed = np.zeros(repetitions, bool)
@@ -159,7 +159,7 @@ def test_welch_keeps_the_level_closely():
 
 def test_looks_stop_at_the_first_that_settles_it():
     looks = rounds(3, 2, 9)
-    plan = make_plan(looks)
+    plan = make_look_schedule(looks)
     good = [0.0, 0.0002, -0.0002]
     decision = decide(effects([*good, *[-0.1, -0.2] * 3], looks), plan, MARGIN)
     assert (decision.outcome, decision.difference.num_seeds, decision.next_look) == (YES, 3, None)
@@ -170,7 +170,7 @@ def test_looks_stop_at_the_first_that_settles_it():
 
 
 def test_runs_that_do_not_vary_need_the_sign_test():
-    plan = make_plan(rounds(3, 2, 15))
+    plan = make_look_schedule(rounds(3, 2, 15))
     outcomes = [decide(effects([0.0] * 15, plan.looks[: k + 1]), plan, MARGIN).outcome for k in range(7)]
     # 2 ** -7 = 0.0078 is above the levels of about 0.005, 2 ** -9 = 0.002 is below.
     assert outcomes == [OPEN, OPEN, OPEN, YES, YES, YES, YES]
@@ -178,7 +178,7 @@ def test_runs_that_do_not_vary_need_the_sign_test():
 
 def test_the_words_of_a_decision():
     looks = (3, 5)
-    plan = make_plan(looks)
+    plan = make_look_schedule(looks)
     differences = [0.004, -0.006, 0.002, 0.001, -0.003]
     assert decision_words(decide(effects(differences, [3]), plan, MARGIN), 0.1) == (
         "not shown yet for 10% within 0.5 points"
@@ -210,14 +210,17 @@ def test_looks_take_the_first_seeds_in_order():
         (lambda: rounds(1, 2, 9), r"^first=1: an interval needs at least 2 seeds$"),
         (lambda: rounds(3, 0, 9), r"^step=0: must be at least 1$"),
         (lambda: rounds(3, 2, 2), r"^most=2: must be at least first=3$"),
-        (lambda: make_plan([]), r"^looks=\(\): must be"),
-        (lambda: make_plan([1, 2]), r"^looks=\(1, 2\): must be .* the first at least 2$"),
-        (lambda: make_plan([3, 3]), r"^looks=\(3, 3\): must be numbers of seeds that rise"),
-        (lambda: make_plan([3], confidence=1), r"^confidence=1: must be between"),
-        (lambda: decide([], make_plan([3]), MARGIN), r"^effects is empty: the first look needs 3 seeds"),
-        (lambda: decide(effects([0.1, 0.2], [2]), make_plan([3]), MARGIN), r"^effects of \(2,\) seeds: the plan looks"),
-        (lambda: decide(effects([0.1] * 3, [3, 3]), make_plan([3]), MARGIN), r"^effects of \(3, 3\) seeds"),
-        (lambda: decide(effects([0.1] * 3, [3]), make_plan([3]), 5), r"^margin=5: must be between"),
+        (lambda: make_look_schedule([]), r"^looks=\(\): must be"),
+        (lambda: make_look_schedule([1, 2]), r"^looks=\(1, 2\): must be .* the first at least 2$"),
+        (lambda: make_look_schedule([3, 3]), r"^looks=\(3, 3\): must be numbers of seeds that rise"),
+        (lambda: make_look_schedule([3], confidence=1), r"^confidence=1: must be between"),
+        (lambda: decide([], make_look_schedule([3]), MARGIN), r"^effects is empty: the first look needs 3 seeds"),
+        (
+            lambda: decide(effects([0.1, 0.2], [2]), make_look_schedule([3]), MARGIN),
+            r"^effects of \(2,\) seeds: the plan looks",
+        ),
+        (lambda: decide(effects([0.1] * 3, [3, 3]), make_look_schedule([3]), MARGIN), r"^effects of \(3, 3\) seeds"),
+        (lambda: decide(effects([0.1] * 3, [3]), make_look_schedule([3]), 5), r"^margin=5: must be between"),
     ],
 )
 def test_mistakes(call, message):
@@ -250,7 +253,7 @@ def test_the_search_keeps_the_level_without_correction():
     """Five fractions, the last three at the margin, one full set for all: how often is one of the three said to go?"""
     fractions, losses = [0.1, 0.2, 0.3, 0.4, 0.5], [0.0, -0.004, -0.005, -0.005, -0.005]
     looks, repetitions = (3, 5, 7), 30_000
-    levels = make_plan(looks).levels
+    levels = make_look_schedule(looks).levels
     generator = np.random.default_rng(4)
     full = generator.normal(0, 0.001, (repetitions, 7))
     critical = np.array([stats.t.isf(level, look - 1) for look, level in zip(looks, levels, strict=True)])

@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from data_redundancy.configs import default
 from data_redundancy.clustering import strategy
+from data_redundancy.configs import default
 from data_redundancy.errors import InputError
 from data_redundancy.experiment import selections
 from data_redundancy.selection import METHODS, Pool, expected_cost, facility_location

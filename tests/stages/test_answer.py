@@ -67,7 +67,7 @@ def forget(folder):
 
 
 def test_looks_come_from_the_trials_that_are_allowed():
-    assert questions.ask(parse(), largest=False).plan == evidence.make_plan((3, 5, 7, 9, 11, 13, 15), 0.95)
+    assert questions.ask(parse(), largest=False).plan == evidence.make_look_schedule((3, 5, 7, 9, 11, 13, 15), 0.95)
     of_random = parse("--config.select.method=random", "--config.evidence.max_trials=10")
     assert questions.ask(of_random, largest=False).plan.looks == (3, 5)  # two trials for a seed
     found = questions.ask(parse("--config.sweep.fractions=(0.5,0.1)", "--config.evidence.seed=7"), largest=True)
@@ -200,7 +200,7 @@ def test_the_interval_is_that_of_the_look(job):
         np.array([by_seed[seed] for seed in range(5)])
         for by_seed in (accuracies(folder, name) for name in ("full", "agglomerative-0.2", "random-0.2-seed*"))
     )
-    level = evidence.make_plan((3, 5)).levels[1]
+    level = evidence.make_look_schedule((3, 5)).levels[1]
     found = saved(folder)["found"]
     for difference, other in ((found["difference"], full), (found["versus_random"]["difference"], random)):
         low, high = stats.ttest_rel(own, other).confidence_interval(1 - 2 * level)
@@ -310,7 +310,7 @@ def test_what_is_settled_at_the_second_look_and_who_pays(own_copy, capfd):
     doctor(own_copy, "agglomerative", lambda seed: -0.06 if seed else -0.1)
     # Three seeds, at a level of 0.0177: the mean is -7.33 points, 6.83 below the margin, its standard error 1.33.
     assert stats.t.sf(6.83 / 1.33, 2) == pytest.approx(0.018, abs=0.001)
-    assert evidence.make_plan((3, 5)).levels[0] < 0.0178
+    assert evidence.make_look_schedule((3, 5)).levels[0] < 0.0178
     forget(own_copy)
     done = run_here(capfd, *ASKED)
     assert (

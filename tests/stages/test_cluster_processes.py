@@ -17,14 +17,14 @@ from helpers.clustering_oracles import digits
 from helpers.command import run_two_processes
 
 
-class Work(workload.Work):
-    def plan(self, label: int) -> types.SimpleNamespace:
+class Workload(workload.Workload):
+    def strategy(self, label: int) -> types.SimpleNamespace:
         return types.SimpleNamespace(way="matrix" if len(self.classes[label]) == 99 else "graph")
 
 
-def work_of(sizes: list[int]) -> workload.Work:
+def work_of(sizes: list[int]) -> workload.Workload:
     classes = {label: np.arange(size) for label, size in enumerate(sizes)}
-    return Work(classes, 8, {label: size - 1 for label, size in enumerate(sizes)}, "complete", 1e9)
+    return Workload(classes, 8, {label: size - 1 for label, size in enumerate(sizes)}, "complete", 1e9)
 
 
 def test_the_most_expensive_classes_are_shared_out_first():
