@@ -1,4 +1,4 @@
-"""Statistics over trials: what removing data costs, and how sure that is."""
+"""Statistics over trials: how much accuracy pruning costs, and how certain that is."""
 
 from data_redundancy.evidence.classes import ClassEffect, class_effects
 from data_redundancy.evidence.difference import Difference

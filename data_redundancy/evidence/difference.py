@@ -1,12 +1,12 @@
-"""A difference in mean accuracy between two sides, with its interval."""
+"""A difference in mean accuracy between two selections, with its confidence interval."""
 
 from dataclasses import dataclass
 
 MIN_SEEDS = 2
-"""Fewer values than this have no standard deviation, hence no interval."""
+"""The fewest values that have a standard deviation, hence an interval."""
 
 ANYTHING = (-1.0, 1.0)
-"""The interval that rules nothing out: accuracies lie in [0, 1]."""
+"""The interval that rules out nothing: accuracies lie in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,12 @@ class Difference:
     """A difference in mean accuracy, with its confidence interval.
 
     Attributes:
-        mean: Accuracy minus the other side's, a fraction, so 0.01 is one percentage point: the mean over seeds that
-            pair if `paired`, else the difference of the means.
+        mean: Accuracy minus that of the other selection, a fraction, so 0.01 is one percentage point: the mean over the
+            paired seeds if `paired`, else the difference of the means.
         low: Lower end of the interval, a fraction.
         high: Upper end of the interval, a fraction.
-        num_seeds: Number of seeds that pair; if not `paired`, that of the side that has fewer.
-        paired: Whether the two sides were compared seed by seed.
+        num_seeds: Number of paired seeds if `paired`, else the number of seeds of the selection that has fewer.
+        paired: Whether the two selections were compared seed by seed.
     """
 
     mean: float
@@ -30,5 +30,5 @@ class Difference:
 
     @property
     def has_interval(self) -> bool:
-        """Whether the interval rules anything out: not where nothing varies over a few seeds."""
+        """Whether the interval rules out anything. It does not where all of a few seeds give the same difference."""
         return (self.low, self.high) != ANYTHING

@@ -1,4 +1,4 @@
-"""What pruning costs against the full set, with intervals, as a figure: a panel for every method."""
+"""A figure of the accuracy lost against the full set, with intervals: one panel for every method."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data_redundancy.evidence.difference import Difference
+from data_redundancy.evidence.formatting import percent
 from data_redundancy.evidence.limits import require_margin
 from data_redundancy.evidence.statistics import Row, require_rows
 from data_redundancy.evidence.trials import FULL, RANDOM
@@ -16,24 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_COLUMNS = 4
-# Okabe and Ito (2008), Color Universal Design.
+# From Okabe and Ito (2008), Color Universal Design.
 _COLOUR, _RANDOM_COLOUR, _MARGIN_COLOUR = "#0072B2", "#777777", "#D55E00"
 
 
 def difference_plot(rows: Sequence[Row], margin: float, title: str) -> Figure:
     """Draws accuracy minus that of the full set against the prune fraction, one panel for every method.
 
-    Error bars are the intervals of the table. Random subsets, a line and a band, are in all panels. What is above the
-    line of the margin with its whole bar can go. An interval that leaves the panel is one of few seeds.
+    Error bars are the intervals of the table. Random subsets are a line with a band in every panel. A fraction whose
+    whole bar is above the line of the margin can be pruned. Intervals of few seeds may extend beyond the panel.
 
     Args:
-        rows: What `summarise` returned.
-        margin: The loss that is still accepted, a fraction.
+        rows: The evidence, from `summarise`.
+        margin: The largest acceptable loss, a fraction.
         title: Shown above the panels.
 
     Returns:
-        The figure, of as many pairs of axes as there are methods other than random, or of one for random alone; x in
-        percent, y in percentage points.
+        The figure, with a panel for every method other than random, or one panel for random alone; x in percent, y in
+        percentage points.
 
     Raises:
         InputError: If there are no rows, or `margin` is outside (0, 0.5).
@@ -51,12 +52,12 @@ def difference_plot(rows: Sequence[Row], margin: float, title: str) -> Figure:
         _draw(axes, rows, method, margin)
     for axes in panels[len(methods) :]:
         axes.remove()
-    # The lowest of every column, which need not be in the last line.
+    # The lowest panel of every column, which need not be in the last line.
     for axes in panels[len(methods) - columns : len(methods)]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("pruned (%)")
     panels[0].set_ylim(*_limits(rows, margin))
-    # The title is the user's: a dollar sign in it is no formula.
+    # The title is the user's text: a dollar sign in it starts no formula.
     figure.suptitle(title, parse_math=False, wrap=True)
     figure.supylabel("accuracy minus full set's (pp)")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -65,13 +66,15 @@ def difference_plot(rows: Sequence[Row], margin: float, title: str) -> Figure:
 
 
 def _draw(axes: Axes, rows: Sequence[Row], method: str, margin: float) -> None:
-    level = f"{100 * rows[0].confidence:.10g}% interval"
+    """Draws one panel."""
+    level = f"{percent(rows[0].confidence, digits=10)} interval"
     fractions, differences = _of_method(rows, RANDOM)
     if method != RANDOM and fractions:
         means, below, above = _points(differences)
         axes.plot(fractions, means, color=_RANDOM_COLOUR, linewidth=1.2, label=f"random subsets, {level}")
-        ends = [[m - b for m, b in zip(means, below, strict=True)], [m + a for m, a in zip(means, above, strict=True)]]
-        axes.fill_between(fractions, *ends, color=_RANDOM_COLOUR, alpha=0.25, linewidth=0)
+        low = [mean - reach for mean, reach in zip(means, below, strict=True)]
+        high = [mean + reach for mean, reach in zip(means, above, strict=True)]
+        axes.fill_between(fractions, low, high, color=_RANDOM_COLOUR, alpha=0.25, linewidth=0)
     fractions, differences = _of_method(rows, method)
     means, below, above = _points(differences)
     axes.errorbar(
@@ -95,7 +98,10 @@ def _draw(axes: Axes, rows: Sequence[Row], method: str, margin: float) -> None:
 
 
 def _of_method(rows: Sequence[Row], method: str) -> tuple[list[float], list[Difference]]:
-    """Fractions in percent, and differences from the full set, of what can be compared."""
+    """Returns the fractions of a method in percent, ascending, and their differences from the full set.
+
+    Fractions that cannot be compared with the full set are left out.
+    """
     found = sorted(
         (100 * row.prune_fraction, row.difference_from_full)
         for row in rows
@@ -105,7 +111,7 @@ def _of_method(rows: Sequence[Row], method: str) -> tuple[list[float], list[Diff
 
 
 def _points(differences: Sequence[Difference]) -> tuple[list[float], list[float], list[float]]:
-    """Means, and how far the intervals reach below and above them, in percentage points."""
+    """Returns the means, and how far the intervals reach below and above them, in percentage points."""
     shown = [(d.mean, d.low, d.high) if d.has_interval else (d.mean, d.mean, d.mean) for d in differences]
     return (
         [100 * mean for mean, _, _ in shown],
@@ -115,7 +121,10 @@ def _points(differences: Sequence[Difference]) -> tuple[list[float], list[float]
 
 
 def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
-    """Around all means, the margin and 0, and what of the intervals is not far beyond."""
+    """Returns the limits of y in percentage points.
+
+    They include all means, the margin and 0, and as much of every interval as is not far beyond these.
+    """
     means, below, above = _points([row.difference_from_full for row in rows if row.difference_from_full is not None])
     seen = [*means, 0.0, -100 * margin]
     room = 2 * max(max(seen) - min(seen), 200 * margin)

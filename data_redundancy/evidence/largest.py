@@ -1,4 +1,4 @@
-"""The search for the largest share that can go."""
+"""The search for the largest fraction that can be pruned."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,21 +7,22 @@ from data_redundancy.evidence.noninferiority import Outcome
 
 
 def next_fraction(fractions: Sequence[float], outcomes: Mapping[float, Outcome]) -> float | None:
-    """Which fraction to test next: from the smallest up, until one is not a "yes".
+    """Returns the fraction to test next: from the smallest upwards, until one is not a "yes".
 
-    Each is tested at the full level, without correction. A wrong "yes" needs one at the first fraction that is too
-    large, and no other test can make it. Bisection would test fewer fractions, but every one that is too large would be
-    another chance of a wrong "yes", so its tests would need a correction.
+    Each fraction is tested at the full level, without correction. The first fraction that is too large is the only one
+    at which the search can make its first wrong "yes", so that all tests together keep the level. Bisection would test
+    fewer fractions, but each one that is too large would be another chance of a wrong "yes", so its tests would need a
+    correction.
 
     Args:
         fractions: All prune fractions that may be tested, fixed before the first test.
-        outcomes: The answers so far.
+        outcomes: The answers so far, by fraction.
 
     Returns:
         The fraction, or None when the search is over.
 
     Raises:
-        InputError: If a fraction was answered out of order, or is none of `fractions`.
+        InputError: If a fraction was answered out of order, or is not one of `fractions`.
 
     References:
         Maurer, Hothorn and Lehmacher (1995), Multiple Comparisons in Drug Clinical Trials and Preclinical Assays: A
@@ -35,24 +36,27 @@ def next_fraction(fractions: Sequence[float], outcomes: Mapping[float, Outcome])
 
 
 def largest_fraction(fractions: Sequence[float], outcomes: Mapping[float, Outcome]) -> float | None:
-    """The largest fraction shown so far to be removable, or None.
+    """Returns the largest fraction shown so far to be removable, or None.
 
     Args:
         fractions: All prune fractions that may be tested.
-        outcomes: The answers so far, by fraction, as `next_fraction` asked for them.
+        outcomes: The answers so far, by fraction, in the order that `next_fraction` gives.
 
     Raises:
-        InputError: As `next_fraction`.
+        InputError: If a fraction was answered out of order, or is not one of `fractions`.
     """
     return max(_shown(fractions, outcomes), default=None)
 
 
 def _shown(fractions: Sequence[float], outcomes: Mapping[float, Outcome]) -> list[float]:
-    tested = sorted(outcomes)
+    """Returns the fractions answered "yes", ascending."""
+    tested, allowed = sorted(outcomes), sorted(set(fractions))
     shown = [fraction for fraction in tested if outcomes[fraction] is Outcome.YES]
-    # All before the last are a "yes": what follows anything else was not to be tested.
-    if tested != sorted(set(fractions))[: len(tested)] or not set(tested[:-1]) <= set(shown):
+    # The search stops at the first answer that is not a "yes", so that only the last one may be another.
+    if tested != allowed[: len(tested)] or not set(tested[:-1]) <= set(shown):
         raise InputError(
-            f"outcomes of {tested}: must be of the smallest of {sorted(set(fractions))}, tested upwards until one fails"
+            "outcomes",
+            None,
+            f"must be of the smallest of {allowed}, tested upwards until one fails, but are of {tested}",
         )
     return shown

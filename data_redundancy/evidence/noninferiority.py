@@ -1,4 +1,4 @@
-"""Is a selection as good as the full set, give or take a margin?"""
+"""The test whether a selection is as good as the full set, up to a margin."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from data_redundancy.evidence.limits import require_margin
 
 
 class Outcome(StrEnum):
-    """Can this share of the data go?"""
+    """The answer to the question whether a share of the data can be pruned."""
 
     YES = "yes"
     NO = "no"
@@ -17,18 +17,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class MarginTest:
-    """Two one-sided p-values about one margin.
+    """The two one-sided p-values of a margin.
 
     Attributes:
-        noninferior_p: Against "accuracy falls by the margin or more"; small says that the selection will do.
-        inferior_p: Against "accuracy falls by the margin or less"; small says that it will not.
+        noninferior_p: Against "accuracy falls by the margin or more"; a small value shows that the selection will do.
+        inferior_p: Against "accuracy falls by the margin or less"; a small value shows that it will not.
     """
 
     noninferior_p: float
     inferior_p: float
 
     def outcome(self, level: float) -> Outcome:
-        """The answer at a one-sided level."""
+        """Returns the answer at a one-sided level."""
         if self.noninferior_p < level:
             return Outcome.YES
         return Outcome.NO if self.inferior_p < level else Outcome.OPEN
@@ -37,13 +37,13 @@ class MarginTest:
 def margin_test(effect: Effect, margin: float) -> MarginTest:
     """Tests a difference from the full set against a margin, on both sides of it.
 
-    A p-value counts as small below (1 - confidence) / 2, 0.025 at 95%: then the test says "not inferior" just when the
-    whole 95% interval lies above -margin, and "inferior" just when it lies below. That is the level which guidelines
-    for trials ask for. Of the two claims at most one can be wrong, except at the margin itself.
+    At the level (1 - confidence) / 2, which is 0.025 at 95%, the test says "not inferior" exactly when the whole 95%
+    interval lies above -margin, and "inferior" exactly when it lies below. Guidelines for clinical trials ask for that
+    level. At most one of the two claims can be wrong, except at the margin itself.
 
     Args:
         effect: The difference from the full set.
-        margin: The loss that is still accepted, a fraction: 0.005 is half a point.
+        margin: The largest acceptable loss, a fraction: 0.005 is half a percentage point.
 
     Raises:
         InputError: If `margin` is outside (0, 0.5).

@@ -1,4 +1,4 @@
-"""Accuracy against prune fraction as a figure."""
+"""A figure of accuracy against prune fraction."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008), Color Universal Design: told apart with every common kind of colour blindness.
+# From Okabe and Ito (2008), Color Universal Design: distinguishable with every common kind of colour blindness.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# One more than colours, so that no two of 42 methods have the same of both.
+# One more than the colours, so that no two of 42 methods share both colour and marker.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _FULL_COLOUR = "#444444"
 
@@ -25,15 +25,15 @@ _FULL_COLOUR = "#444444"
 def accuracy_plot(rows: Sequence[Row], title: str) -> Figure:
     """Draws test accuracy against prune fraction, one line per method, with error bars of one standard deviation.
 
-    The full set is a horizontal line with a band of the same meaning. The figure belongs to no window system: save it
-    with `figure.savefig`.
+    The full set is a horizontal line with a band of one standard deviation. The figure is independent of
+    `matplotlib.pyplot` and of any window: save it with `figure.savefig`.
 
     Args:
-        rows: What `summarise` returned.
+        rows: The evidence, from `summarise`.
         title: Shown above the axes.
 
     Returns:
-        The figure, with one pair of axes, both in percent.
+        The figure, with one plot; x and y are in percent.
 
     Raises:
         InputError: If there are no rows.
@@ -80,7 +80,7 @@ def _draw_full(axes: Axes, row: Row) -> None:
 
 
 def _label(axes: Axes, fractions: Sequence[float], title: str) -> None:
-    # The title is the user's: a dollar sign in it is no formula.
+    # The title is the user's text: a dollar sign in it starts no formula.
     axes.set_title(title, parse_math=False, wrap=True)
     axes.set_xlabel("pruned share of the training set (%)")
     axes.set_ylabel("test accuracy (%)")
@@ -102,11 +102,11 @@ def _meaning_of_bars(rows: Sequence[Row]) -> str:
 
 
 def _offsets(fractions: Sequence[float], num_methods: int) -> np.ndarray:
-    """Small shifts in percent, one per method and centred on 0, so that error bars stand side by side."""
+    """Returns small shifts in percent, one per method and centred on 0, so that error bars are drawn side by side."""
     step = min(0.6, 30 * _smallest_gap(fractions) / max(num_methods, 1))
     return step * (np.arange(num_methods) - (num_methods - 1) / 2)
 
 
 def _smallest_gap(fractions: Sequence[float]) -> float:
-    """Smallest distance between neighbouring fractions; infinite for fewer than two."""
+    """Returns the smallest distance between neighbouring fractions; infinity for fewer than two fractions."""
     return float(np.min(np.diff(fractions), initial=np.inf))

@@ -1,8 +1,8 @@
-"""From trials to one row of evidence per selection.
+"""A summary of trials: one row of evidence per selection.
 
-Differences are taken between trials with the same seed, which share their initialisation; where sides share no seeds,
-between their means. The spread they speak of is that over runs, on the one test split there is: it does not contain
-what another test split would change.
+Differences are taken between trials with the same seed, which share their initialisation; where two selections share
+too few seeds, between their means. Standard deviations and intervals describe the variation over training runs on one
+test split; they do not include the variation over test splits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,19 @@ from data_redundancy.errors import InputError
 from data_redundancy.evidence.difference import MIN_SEEDS, Difference
 from data_redundancy.evidence.effects import compare, interval
 from data_redundancy.evidence.limits import require_confidence
-from data_redundancy.evidence.trials import FULL, RANDOM, SelectionKey, Trial, group_by_selection
+from data_redundancy.evidence.trials import (
+    FULL,
+    RANDOM,
+    SelectionKey,
+    Trial,
+    group_by_selection,
+    require_class_names,
+)
 
 
 @dataclass(frozen=True)
 class ClassChange:
-    """The change of one class's accuracy against the full set; `change` is a fraction."""
+    """The change of one class's mean accuracy against the full set; `change` is a fraction."""
 
     name: str
     change: float
@@ -27,7 +34,7 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Row:
-    """The evidence about one selection. All accuracies and differences are fractions, not percentages.
+    """The evidence about one selection. Accuracies and differences are fractions, not percentages.
 
     Attributes:
         method: The selection's method.
@@ -37,11 +44,11 @@ class Row:
         accuracy_mean: Mean test accuracy over all trials.
         accuracy_std: Standard deviation over trials (n-1); NaN for a single trial.
         confidence: Level of the intervals below, in (0, 1).
-        difference_from_full: Against the full set; None for the full set itself and for fewer than 2 seeds on either
-            side.
-        difference_from_random: Against random subsets at the same fraction; None for the full set, for random itself
-            and for fewer than 2 seeds on either side.
-        worst_class: The class that lost most against the full set; None for the full set itself and when no seed or
+        difference_from_full: Difference from the full set; None for the full set itself and where either side has fewer
+            than 2 seeds.
+        difference_from_random: Difference from random subsets at the same fraction; None for the full set, for random
+            itself and where either side has fewer than 2 seeds.
+        worst_class: The class that lost most against the full set; None for the full set itself and where no seed or
             class can be compared.
     """
 
@@ -66,28 +73,29 @@ def summarise(trials: Iterable[Trial], class_names: Sequence[str], confidence: f
         confidence: Level of the intervals, in (0, 1).
 
     Returns:
-        The full set first, then by prune fraction, then by method name with random last.
+        The rows: the full set first, then by prune fraction, then by method name with random last.
 
     Raises:
-        InputError: If there are no trials, a (method, fraction, seed) occurs twice, the number of classes differs from
-            that of `class_names`, or `confidence` is outside (0, 1).
+        InputError: If there are no trials, a (method, fraction, seed) occurs twice, the trials of a selection kept
+            different numbers of examples, the number of classes differs from that of `class_names`, or `confidence` is
+            outside (0, 1).
     """
     require_confidence(confidence)
     selections = group_by_selection(trials)
     if not selections:
-        raise InputError("trials is empty: at least one finished trial is needed")
+        raise InputError("trials", None, "must not be empty: at least one finished trial is needed")
     for by_seed in selections.values():
-        _check_classes(by_seed.values(), len(class_names))
+        require_class_names(by_seed.values(), class_names)
     return [_row(key, selections, class_names, confidence) for key in sorted(selections, key=_position)]
 
 
 def mean_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], confidence: float) -> Difference | None:
-    """The difference in mean accuracy, with its Student t interval.
+    """Computes the difference in mean accuracy, with its Student t interval.
 
-    Where seeds pair, the interval is mean ± t * s / sqrt(n), where s is the standard deviation (n-1) of the n paired
-    differences and t the quantile of Student's distribution with n-1 degrees of freedom, as that of
-    `scipy.stats.ttest_rel`. Else it is Welch's interval for the difference of two means. Where nothing varies it is
-    that of `effects.interval`.
+    Where seeds are paired, the interval is mean ± t * s / sqrt(n), with the standard deviation (n-1) s of the n paired
+    differences and the quantile t of Student's distribution with n-1 degrees of freedom, as in `scipy.stats.ttest_rel`.
+    Elsewhere it is Welch's interval for the difference of two means. See `effects.interval` for trials that do not
+    vary.
 
     Args:
         trials: Trials of one selection by seed.
@@ -110,10 +118,10 @@ def mean_difference(trials: Mapping[int, Trial], others: Mapping[int, Trial], co
 def worst_class_change(
     trials: Mapping[int, Trial], others: Mapping[int, Trial], class_names: Sequence[str]
 ) -> ClassChange | None:
-    """The class whose mean accuracy fell most, over common seeds.
+    """Finds the class whose mean accuracy over the common seeds fell most.
 
-    It is a minimum over classes, so chance alone makes it negative when there are many classes with few test images:
-    judge it beside the same number for random subsets.
+    The change is a minimum over classes, so chance alone makes it negative when there are many classes with few test
+    images: compare it with the same number for random subsets.
 
     Args:
         trials: Trials of one selection by seed.
@@ -121,10 +129,10 @@ def worst_class_change(
         class_names: [C] names.
 
     Returns:
-        The class with the most negative (or least positive) change, the first of several; classes without test examples
-        do not count. None if there is nothing to compare.
+        The class with the most negative (or least positive) change, the first of equal ones; classes without test
+        examples do not count. None if there is no common seed or no class to compare.
     """
-    seeds = _common_seeds(trials, others)
+    seeds = sorted(trials.keys() & others.keys())
     if not seeds:
         return None
     changes = np.mean([trials[seed].class_accuracy - others[seed].class_accuracy for seed in seeds], axis=0)
@@ -135,13 +143,13 @@ def worst_class_change(
 
 
 def require_rows(rows: Sequence[Row]) -> None:
-    """Refuses to show no evidence at all.
+    """Validates that there is a row to show.
 
     Raises:
         InputError: If there are no rows.
     """
     if not rows:
-        raise InputError("rows is empty: at least one selection is needed")
+        raise InputError("rows", None, "must not be empty: at least one selection is needed")
 
 
 def _row(
@@ -170,18 +178,6 @@ def _row(
 
 
 def _position(key: SelectionKey) -> tuple[bool, float, bool, str]:
+    """Returns the sort key of a selection: the full set first, then by fraction, then by method with random last."""
     method, prune_fraction = key
     return method != FULL, prune_fraction, method == RANDOM, method
-
-
-def _common_seeds(trials: Mapping[int, Trial], others: Mapping[int, Trial]) -> list[int]:
-    return sorted(trials.keys() & others.keys())
-
-
-def _check_classes(trials: Iterable[Trial], num_classes: int) -> None:
-    for trial in trials:
-        if len(trial.class_accuracy) != num_classes:
-            raise InputError(
-                f"class_names has {num_classes} names but class_accuracy of {trial.method!r}, seed={trial.seed} has "
-                f"{len(trial.class_accuracy)} numbers: the two must agree"
-            )

@@ -1,4 +1,4 @@
-"""Rows of evidence as a table for the terminal, for Markdown and as CSV."""
+"""Tables of evidence for the terminal, for Markdown and as CSV."""
 
 import csv
 import math
@@ -8,12 +8,18 @@ from typing import TextIO
 from tabulate import tabulate
 
 from data_redundancy.evidence.difference import MIN_SEEDS, Difference
+from data_redundancy.evidence.formatting import percent
 from data_redundancy.evidence.statistics import Row, require_rows
 from data_redundancy.evidence.trials import FULL, RANDOM
 
 TERMINAL_WIDTH = 120
+"""The most columns of `format_table`."""
+
 MISSING = "-"
+"""The cell for a number that cannot be computed."""
+
 UNPAIRED = "*"
+"""The mark of a difference that is not paired by seed."""
 
 _SHORTEST_CLASS_NAME = 7
 _CLASS_NAME_COLUMN = 7
@@ -21,13 +27,13 @@ _ALIGNMENT = ("left", "right", "right", "right", "right", "right", "right", "lef
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """The evidence as a table for the terminal.
+    """Formats the evidence as a table for the terminal.
 
     Args:
-        rows: What `summarise` returned.
+        rows: The evidence, from `summarise`.
 
     Returns:
-        Text at most 120 columns wide: long class names are cut to make it fit (`write_csv` has them in full).
+        Text at most 120 columns wide: long class names are shortened to fit (`write_csv` writes them in full).
 
     Raises:
         InputError: If there are no rows.
@@ -44,13 +50,13 @@ def format_table(rows: Sequence[Row]) -> str:
 
 
 def format_markdown(rows: Sequence[Row]) -> str:
-    """The evidence as a table in GitHub's Markdown.
+    """Formats the evidence as a table in GitHub's Markdown.
 
     Args:
-        rows: What `summarise` returned.
+        rows: The evidence, from `summarise`.
 
     Returns:
-        A table and its notes; nothing is cut.
+        The table and its notes, with nothing shortened.
 
     Raises:
         InputError: If there are no rows.
@@ -63,11 +69,11 @@ def format_markdown(rows: Sequence[Row]) -> str:
 
 
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
-    """Writes the raw numbers, one line per selection; accuracies and differences are fractions.
+    """Writes the raw numbers as CSV, one line per selection; accuracies and differences are fractions.
 
     Args:
-        rows: What `summarise` returned.
-        file: A text file opened with `newline=""`. What is missing becomes an empty cell.
+        rows: The evidence, from `summarise`.
+        file: A text file opened with `newline=""`. A missing value becomes an empty cell.
 
     Raises:
         InputError: If there are no rows.
@@ -97,7 +103,7 @@ def _headers(rows: Sequence[Row]) -> list[str]:
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     return [
         [
-            row.method if row.method == FULL else f"{row.method} {_percent(row.prune_fraction)}",
+            row.method if row.method == FULL else f"{row.method} {percent(row.prune_fraction)}",
             f"{row.num_kept:,}",
             f"{100 * row.accuracy_mean:.2f} ± {_std(row.accuracy_std)}",
             str(row.num_seeds),
@@ -127,16 +133,12 @@ def _differences(row: Row) -> tuple[Difference | None, Difference | None]:
 
 
 def _level(rows: Sequence[Row]) -> str:
-    return f"{100 * rows[0].confidence:.10g}%"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.6g}%"
+    return percent(rows[0].confidence, digits=10)
 
 
 def _points(fraction: float) -> str:
     points = 100 * fraction
-    # Intervals of two seeds can reach thousands of points; decimals there say nothing and make the table too wide.
+    # Intervals of two seeds can reach thousands of points; decimals would be meaningless and make the table too wide.
     return f"{points:+z.2f}" if abs(points) < 100 else f"{points:+.0f}"
 
 

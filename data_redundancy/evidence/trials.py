@@ -1,6 +1,6 @@
-"""Finished trials, grouped by the selection they trained on."""
+"""Finished trials, grouped by the selection that they trained on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,10 @@ import numpy as np
 from data_redundancy.errors import InputError
 
 FULL = "full"
+"""The method that keeps every training example."""
+
 RANDOM = "random"
+"""The method that keeps a random subset."""
 
 SelectionKey = tuple[str, float]
 """(method, prune fraction), for example ("agglomerative", 0.1)."""
@@ -19,12 +22,12 @@ class Trial:
     """One training run on one selection with one seed.
 
     Attributes:
-        method: The selection's method; "full" is the one that keeps everything.
+        method: The selection's method; "full" keeps every training example.
         prune_fraction: Share of the training examples removed, in [0, 1); 0 for "full".
         seed: Trials with the same seed share their initialisation.
         num_kept: Number of training examples kept.
         accuracy: Test accuracy after the last step, in [0, 1].
-        class_accuracy: [C] float64, the same for every class; NaN for a class without test examples.
+        class_accuracy: [C] float64, the test accuracy of every class; NaN for a class without test examples.
 
     Raises:
         InputError: If a value is outside its range.
@@ -37,16 +40,20 @@ class Trial:
     accuracy: float
     class_accuracy: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.prune_fraction < 1:
-            raise InputError(f"prune_fraction={self.prune_fraction} of {self.method!r}: must be in [0, 1)")
+            raise InputError("prune_fraction", self.prune_fraction, f"must be in [0, 1) (method {self.method!r})")
         if self.method == FULL and self.prune_fraction != 0:
-            raise InputError(f"prune_fraction={self.prune_fraction} of {FULL!r}: must be 0, it keeps everything")
+            raise InputError("prune_fraction", self.prune_fraction, f"must be 0 for {FULL!r}, which keeps everything")
         if not 0 <= self.accuracy <= 1:
-            raise InputError(f"accuracy={self.accuracy} of {self.method!r}: must be in [0, 1]")
+            raise InputError("accuracy", self.accuracy, f"must be in [0, 1] (method {self.method!r})")
         if np.ndim(self.class_accuracy) != 1:
             shape = np.shape(self.class_accuracy)
-            raise InputError(f"class_accuracy of {self.method!r} has shape {shape}: must be [C], one number per class")
+            raise InputError(
+                "class_accuracy",
+                None,
+                f"must have shape [C], one number per class, but has shape {shape} (method {self.method!r})",
+            )
 
 
 def group_by_selection(trials: Iterable[Trial]) -> dict[SelectionKey, dict[int, Trial]]:
@@ -66,9 +73,31 @@ def group_by_selection(trials: Iterable[Trial]) -> dict[SelectionKey, dict[int, 
         name = f"method={trial.method!r}, prune_fraction={trial.prune_fraction}"
         by_seed = selections.setdefault((trial.method, trial.prune_fraction), {})
         if trial.seed in by_seed:
-            raise InputError(f"trials: two with {name}, seed={trial.seed}; each seed may occur once per selection")
+            raise InputError(
+                "trials", None, f"must have each seed once per selection, but have two with {name}, seed={trial.seed}"
+            )
         by_seed[trial.seed] = trial
         expected = next(iter(by_seed.values())).num_kept
         if trial.num_kept != expected:
-            raise InputError(f"trials: num_kept of {name} is {expected} and {trial.num_kept}; it must be one number")
+            raise InputError(
+                "trials",
+                None,
+                f"must have one num_kept per selection, but have {expected} and {trial.num_kept} with {name}",
+            )
     return selections
+
+
+def require_class_names(trials: Iterable[Trial], class_names: Sequence[str]) -> None:
+    """Validates that there is a name for every class.
+
+    Raises:
+        InputError: If the number of classes of a trial differs from the number of `class_names`.
+    """
+    for trial in trials:
+        if len(trial.class_accuracy) != len(class_names):
+            raise InputError(
+                "class_names",
+                None,
+                f"must have one name per class, but has {len(class_names)} for the {len(trial.class_accuracy)} classes "
+                f"of method {trial.method!r}, seed={trial.seed}",
+            )

@@ -1,7 +1,7 @@
-"""The answer, and the words for it.
+"""Verdicts on selections, and the sentences that state them.
 
-Nothing here chooses a run, a step or a seed by its test accuracy: a trial's accuracy is that of its last step, and all
-trials count.
+No run, step or seed is chosen by its test accuracy: the accuracy of a trial is that of its last step, and all trials
+count.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from data_redundancy.evidence.difference import MIN_SEEDS, Difference
 from data_redundancy.evidence.effects import Effect, compare, interval, p_different
+from data_redundancy.evidence.formatting import percent
 from data_redundancy.evidence.limits import one_sided, require_confidence, require_margin
 from data_redundancy.evidence.multiplicity import holm
 from data_redundancy.evidence.noninferiority import MarginTest, Outcome, margin_test
@@ -22,7 +23,7 @@ _UNTESTED = MarginTest(noninferior_p=1.0, inferior_p=1.0)
 
 
 class Versus(StrEnum):
-    """How a selection does against random subsets of the same size."""
+    """The result of comparing a selection with random subsets of the same size."""
 
     BETTER = "better than random"
     WORSE = "worse than random"
@@ -31,42 +32,40 @@ class Versus(StrEnum):
 
 @dataclass(frozen=True)
 class RandomVerdict:
-    """A selection against random subsets of the same size.
+    """The comparison of a selection with random subsets of the same size.
 
     Attributes:
-        outcome: By `adjusted_p`.
+        outcome: The answer, by the two-sided p-value of "no difference".
         difference: Accuracy minus that of random subsets, with the interval of this fraction alone.
         confidence: Level of the interval.
-        adjusted_p: Two-sided p-value of "no difference", corrected for the number of fractions by Holm's rule.
-        repeated: Whether the interval is that of one of several looks, as in `Decision`.
+        repeated: Whether the interval is a repeated one, valid at each of several looks, as in `Decision`.
     """
 
     outcome: Versus
     difference: Difference
     confidence: float
-    adjusted_p: float
     repeated: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a share of the training data can go.
+    """The answer to whether a share of the training data can be pruned.
 
     Attributes:
         method: The selection's method.
         prune_fraction: Share of the training examples removed, in (0, 1).
-        outcome: By the adjusted p-values below.
-        margin: The loss that is still accepted, a fraction.
-        confidence: Level of the interval; each claim has half of 1 - confidence as its error over all fractions.
-        num_seeds: Seeds that count: those of the difference, or of the side that has fewer where there is none.
-        difference: Accuracy minus that of the full set, with the interval of this fraction alone; None for fewer than 2
-            trials on either side.
-        adjusted: The p-values against the margin, corrected for the number of fractions by Holm's rule.
-        num_fractions: How many fractions of this method were corrected for.
-        settled_alone: Whether the interval leaves out -margin; then, if still not shown, it is the correction that asks
-            for more.
-        more_seeds: If not shown yet, how many more seeds would probably settle it; None for more than 100.
-        from_random: Against random subsets; None for random itself and for fewer than 2 trials on either side.
+        outcome: The answer, by p-values that are corrected for the number of fractions by Holm's rule.
+        margin: The largest acceptable loss, a fraction.
+        confidence: Level of the interval; the error rate of each claim over all fractions is half of 1 - confidence.
+        num_seeds: Number of seeds of the difference; without a difference, that of the side that has fewer seeds.
+        difference: Accuracy minus that of the full set, with the interval of this fraction alone; None where either
+            side has fewer than 2 trials.
+        num_fractions: The number of fractions of this method that were corrected for.
+        settled_alone: Whether the interval leaves out -margin. If the outcome is still open, only the correction
+            requires more seeds.
+        more_seeds: How many more seeds would probably settle an open outcome; None for more than 100.
+        from_random: The comparison with random subsets; None for random itself and where either side has fewer than 2
+            trials.
     """
 
     method: str
@@ -76,7 +75,6 @@ class Verdict:
     confidence: float
     num_seeds: int
     difference: Difference | None
-    adjusted: MarginTest
     num_fractions: int
     settled_alone: bool
     more_seeds: int | None
@@ -88,22 +86,22 @@ def verdicts(
 ) -> list[Verdict]:
     """Judges every selection against the full set and against random subsets.
 
-    Holm's correction is over the fractions of one method, on each side of the margin; a fraction without trials enough,
-    or none yet, counts as one that was asked. It holds for trials whose number was fixed beforehand: whoever adds seeds
-    until the answer comes out needs `sequential`.
+    Holm's correction is over the fractions of one method, on each side of the margin. A fraction with too few trials
+    counts in the correction too. The verdicts are valid for numbers of trials that were fixed beforehand; use
+    `sequential` to add seeds until there is an answer.
 
     Args:
         trials: Finished trials in any order.
-        margin: The loss that is still accepted, a fraction: 0.005 is half a point.
+        margin: The largest acceptable loss, a fraction: 0.005 is half a percentage point.
         confidence: Level of the intervals, in (0, 1).
-        planned: Prune fractions that are asked of every method, besides those that have trials.
+        planned: Prune fractions that count for every method, in addition to those that have trials.
 
     Returns:
-        By method name with random last, then by prune fraction.
+        The verdicts by method name, with random last, then by prune fraction.
 
     Raises:
-        InputError: If a (method, fraction, seed) occurs twice, `margin` is outside (0, 0.5) or `confidence` is outside
-            (0, 1).
+        InputError: If a (method, fraction, seed) occurs twice, the trials of a selection kept different numbers of
+            examples, `margin` is outside (0, 0.5) or `confidence` is outside (0, 1).
     """
     require_margin(margin)
     require_confidence(confidence)
@@ -127,52 +125,51 @@ def verdicts(
 
 
 def verdict_words(verdict: Verdict) -> str:
-    """The verdict as one line, differences in percentage points."""
-    percent = _percent(verdict.prune_fraction)
+    """Returns the verdict as one line, with differences in percentage points."""
+    share = percent(verdict.prune_fraction)
     if verdict.difference is None:
         return (
-            f"{Outcome.OPEN} for {percent}: needs at least {_seeds(MIN_SEEDS)}, of it and of the full set "
+            f"{Outcome.OPEN} for {share}: needs at least {_seeds(MIN_SEEDS)}, of it and of the full set "
             f"(so far {verdict.num_seeds})"
         )
     needed = f": {_more(verdict.more_seeds)}"
     if verdict.settled_alone:
         needed = f" with Holm's correction for {verdict.num_fractions} fractions{needed}"
-    found = _found(verdict.difference, f"{_percent(verdict.confidence)} CI")
-    return _answer(verdict.outcome, percent, verdict.margin, needed, found)
+    found = _found(verdict.difference, f"{percent(verdict.confidence)} CI")
+    return _answer(verdict.outcome, share, verdict.margin, needed, found)
 
 
 def random_words(verdict: RandomVerdict) -> str:
-    """How the selection does against random, as one line, differences in percentage points."""
-    interval_name = f"{_percent(verdict.confidence)} {'repeated ' if verdict.repeated else ''}CI"
+    """Returns the comparison with random subsets as one line, with differences in percentage points."""
+    interval_name = f"{percent(verdict.confidence)} {'repeated ' if verdict.repeated else ''}CI"
     return f"{verdict.outcome} ({_found(verdict.difference, interval_name)})"
 
 
 def random_at_look(decision: Decision, effect: Effect) -> RandomVerdict:
-    """Judges a selection against random subsets at the look that a decision speaks of.
+    """Judges a selection against random subsets at the look of a decision.
 
-    When to stop was decided by the difference from the full set, which shares the selection's trials. So the level is
-    that of the look here as well: the interval holds whatever made one stop.
+    The difference from the full set, which shares the selection's trials, decided when to stop. So the level is that of
+    the look here too: the interval is valid for any reason to stop.
 
     Args:
-        decision: What the looks say of the selection.
-        effect: Its difference from random subsets at the same look.
+        decision: The decision on the selection.
+        effect: The selection's difference from random subsets at the same look.
     """
-    level, p_value = decision.level, p_different(effect)
+    level = decision.level
     return RandomVerdict(
-        outcome=_versus(effect, p_value < 2 * level),
+        outcome=_versus(effect, p_different(effect) < 2 * level),
         difference=interval(effect, 1 - 2 * level),
         confidence=decision.confidence,
-        adjusted_p=p_value,
         repeated=True,
     )
 
 
 def other_at_look(decision: Decision, effect: Effect) -> Decision:
-    """What can be said of another selection than the one asked about, against the full set at the same look.
+    """Judges another selection against the full set at the look of a decision.
 
     Args:
-        decision: What the looks say of the selection that was asked about.
-        effect: The difference of the other one from the full set at the same look.
+        decision: The decision on the selection in question.
+        effect: The other selection's difference from the full set at the same look.
     """
     return dataclasses.replace(
         decision,
@@ -183,16 +180,16 @@ def other_at_look(decision: Decision, effect: Effect) -> Decision:
 
 
 def decision_words(decision: Decision, prune_fraction: float) -> str:
-    """What the looks so far say about a fraction, as one line, differences in percentage points."""
+    """Returns the decision on a fraction as one line, with differences in percentage points."""
     needed = _still_needed(decision) if decision.outcome is Outcome.OPEN else ""
-    found = _found(decision.difference, f"{_percent(decision.confidence)} repeated CI")
-    return _answer(decision.outcome, _percent(prune_fraction), decision.margin, needed, found)
+    found = _found(decision.difference, f"{percent(decision.confidence)} repeated CI")
+    return _answer(decision.outcome, percent(prune_fraction), decision.margin, needed, found)
 
 
 def other_words(decision: Decision, prune_fraction: float) -> str:
-    """What `other_at_look` says, as one line, differences in percentage points."""
-    found = _found(decision.difference, f"{_percent(decision.confidence)} repeated CI")
-    return _answer(decision.outcome, _percent(prune_fraction), decision.margin, "", found)
+    """Returns the result of `other_at_look` as one line, with differences in percentage points."""
+    found = _found(decision.difference, f"{percent(decision.confidence)} repeated CI")
+    return _answer(decision.outcome, percent(prune_fraction), decision.margin, "", found)
 
 
 def _of_method(
@@ -204,6 +201,7 @@ def _of_method(
     margin: float,
     confidence: float,
 ) -> list[Verdict]:
+    """Judges one method at every fraction that has trials; `verdicts` describes the arguments."""
     level = one_sided(confidence)
     effects = [_effect(trials, full) for trials in by_fraction.values()]
     tests = [margin_test(effect, margin) if effect else _UNTESTED for effect in effects]
@@ -225,20 +223,19 @@ def _of_method(
             confidence=confidence,
             num_seeds=effect.num_seeds if effect else min(len(trials), len(full)),
             difference=interval(effect, confidence) if effect else None,
-            adjusted=p_values,
             num_fractions=len(asked),
             settled_alone=test.outcome(level) is not Outcome.OPEN,
             more_seeds=_missing_seeds(effect, margin, level, outcomes) if effect and outcome is Outcome.OPEN else None,
             from_random=versus,
         )
-        for (fraction, trials), effect, test, p_values, outcome, versus in zip(
-            by_fraction.items(), effects, tests, adjusted, outcomes, against_random, strict=False
+        for (fraction, trials), effect, test, outcome, versus in zip(
+            by_fraction.items(), effects, tests, outcomes, against_random, strict=False
         )
     ]
 
 
 def _missing_seeds(effect: Effect, margin: float, level: float, outcomes: Sequence[Outcome]) -> int | None:
-    """As `more_seeds`, at the level of Holm's next step on the side of the margin where the mean lies."""
+    """Returns `more_seeds` at the level of Holm's next step, on the side of the margin where the mean lies."""
     claim = Outcome.YES if effect.mean > -margin else Outcome.NO
     return more_seeds(effect, -margin, level / sum(outcome is not claim for outcome in outcomes))
 
@@ -249,11 +246,12 @@ def _against_random(
     num_asked: int,
     confidence: float,
 ) -> list[RandomVerdict | None]:
+    """Compares every fraction of one method with random subsets, with Holm's correction for `num_asked` fractions."""
     effects = [_effect(trials, random.get(fraction, {})) for fraction, trials in by_fraction.items()]
     p_values = [p_different(effect) if effect else 1.0 for effect in effects]
     adjusted = holm([*p_values, *[1.0] * (num_asked - len(p_values))])
     return [
-        RandomVerdict(_versus(effect, p_value < 1 - confidence), interval(effect, confidence), confidence, p_value)
+        RandomVerdict(_versus(effect, p_value < 1 - confidence), interval(effect, confidence), confidence)
         if effect
         else None
         for effect, p_value in zip(effects, adjusted, strict=False)
@@ -268,7 +266,7 @@ def _still_needed(decision: Decision) -> str:
     if decision.next_look is not None:
         return f": the next look is at {_seeds(decision.next_look)}"
     used, more = decision.effect.num_seeds, more_seeds(decision.effect, -decision.margin, decision.level)
-    # Seeds that have been looked at cannot count again, so it takes all of them anew.
+    # Seeds that have been looked at cannot count again, so a new question needs all of them anew.
     fresh = f"more than {_seeds(used + MOST_SEEDS)}" if more is None else f"about {_seeds(used + more)}"
     return f" with all {_seeds(used)} that were planned: a new question would need {fresh}"
 
@@ -279,16 +277,16 @@ def _versus(effect: Effect, differs: bool) -> Versus:
     return Versus.BETTER if effect.mean > 0 else Versus.WORSE
 
 
-def _answer(outcome: Outcome, percent: str, margin: float, needed: str, found: str) -> str:
+def _answer(outcome: Outcome, share: str, margin: float, needed: str, found: str) -> str:
     number = f"{100 * margin:.6g}"
     points = f"{number} point{'' if number == '1' else 's'}"
     match outcome:
         case Outcome.YES:
-            return f"{percent} can go: accuracy stays within {points} of the full set ({found})"
+            return f"{share} can go: accuracy stays within {points} of the full set ({found})"
         case Outcome.NO:
-            return f"no: {percent} cannot go: accuracy falls by more than {points} ({found})"
+            return f"no: {share} cannot go: accuracy falls by more than {points} ({found})"
         case Outcome.OPEN:
-            return f"{outcome} for {percent} within {points}{needed} ({found})"
+            return f"{outcome} for {share} within {points}{needed} ({found})"
 
 
 def _more(seeds: int | None) -> str:
@@ -305,7 +303,3 @@ def _found(difference: Difference, interval_name: str) -> str:
 
 def _seeds(number: int, before: str = "") -> str:
     return f"{number} {before}seed{'' if number == 1 else 's'}"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.6g}%"

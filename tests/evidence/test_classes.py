@@ -24,6 +24,15 @@ def sides(changes, first_seed=0):
     )
 
 
+def pays(trials, others, names, name, p_value):
+    """Whether a class pays at error rates just above and just below a p-value."""
+    found = []
+    for error in (p_value * (1 + 1e-6), p_value * (1 - 1e-6)):
+        effects = class_effects(trials, others, names, 1 - error)
+        found.append(next(effect.pays for effect in effects if effect.name == name))
+    return tuple(found)
+
+
 def test_each_class_by_scipy_and_all_by_holm():
     changes = np.random.default_rng(0).normal([-0.1, 0.0, -0.01, 0.1], 0.01, (5, 4))
     found = {effect.name: effect for effect in class_effects(*sides(changes), NAMES, 0.9)}
@@ -31,10 +40,11 @@ def test_each_class_by_scipy_and_all_by_holm():
     adjusted = holm([test.pvalue for test in tests])
     for name, column, test, p_value in zip(NAMES, changes.T, tests, adjusted, strict=True):
         effect = found[name]
-        assert (effect.change, effect.low, effect.high, effect.adjusted_p) == pytest.approx(
-            (column.mean(), *test.confidence_interval(0.9), p_value), rel=1e-6
+        assert (effect.change, effect.low, effect.high) == pytest.approx(
+            (column.mean(), *test.confidence_interval(0.9)), rel=1e-6
         )
-        assert effect.num_seeds == 5
+        if p_value < 1 - 1e-3:
+            assert pays(*sides(changes), NAMES, name, p_value) == (column.mean() < 0, False)
     assert [name for name in NAMES if found[name].pays] == ["cat"]  # the fox gains as much
 
 
@@ -45,11 +55,13 @@ def test_the_largest_loss_comes_first_and_classes_without_test_images_are_left_o
 
 
 def test_a_class_that_does_not_vary_pays_only_after_seeds_enough():
-    for count, pays in [(3, False), (7, True)]:  # 2 * 2 ** -7 * 2 classes = 0.03
-        lost, same = class_effects(*sides([[-0.1, 0.0]] * count), NAMES[:2])
-        assert (lost.name, lost.pays) == ("cat", pays)
-        assert lost.adjusted_p == pytest.approx(min(1, 2 * 2 * 2**-count))
-        assert (same.adjusted_p, same.pays) == (1, False)
+    for count, expected in [(3, False), (7, True)]:  # 2 * 2 ** -7 * 2 classes = 0.03
+        trials, others = sides([[-0.1, 0.0]] * count)
+        lost, same = class_effects(trials, others, NAMES[:2])
+        assert (lost.name, lost.pays) == ("cat", expected)
+        assert pays(trials, others, NAMES[:2], "cat", 2 * 2 * 2**-count) == (True, False)
+        assert not same.pays
+        assert not any(pays(trials, others, NAMES[:2], "dog", 1 - 1e-5))
 
 
 def test_seeds_that_do_not_pair_are_compared_by_welch():
@@ -76,9 +88,11 @@ def test_chance_alone_makes_no_class_pay_more_often_than_it_may():
 
 
 def test_mistakes():
-    with pytest.raises(InputError, match=r"^class_names has 3 names but class_accuracy of 'el2n' has 4 numbers"):
+    with pytest.raises(
+        InputError, match=r"^class_names: must have .*, but has 3 for the 4 classes of method 'el2n', seed=0$"
+    ):
         class_effects(*sides(np.zeros((2, 4))), NAMES[:3])
-    with pytest.raises(InputError, match=r"^seeds: 1 on one side and 1 on the other; an interval needs at least 2$"):
+    with pytest.raises(InputError, match=r"^trials: must have at least 2 seeds, but has 1$"):
         class_effects(*sides(np.zeros((1, 4))), NAMES)
     with pytest.raises(InputError, match=r"^confidence=2: must be between 0 and 1"):
         class_effects(by_seed(runs("el2n", 0.1, [0.5])), {}, NAMES, 2)

@@ -42,6 +42,20 @@ def judge(full, pruned, margin=0.005, **kwargs):
     return verdict
 
 
+def noninferior_p(verdict):
+    """The p-value of a verdict on its own, without Holm's correction."""
+    difference, level = verdict.difference, (1 - verdict.confidence) / 2
+    freedom = difference.num_seeds - 1
+    standard_error = (difference.high - difference.mean) / stats.t.isf(level, freedom)
+    return stats.t.sf((difference.mean + verdict.margin) / standard_error, freedom)
+
+
+def outcomes_about(trials, p_value, **kwargs):
+    """The first verdicts at one-sided levels just above and just below a p-value."""
+    levels = (p_value * (1 + 1e-6), p_value * (1 - 1e-6))
+    return [verdicts(trials, confidence=1 - 2 * level, **kwargs)[0] for level in levels]
+
+
 def test_paired_interval_by_hand():
     found = interval(paired_effect(FIVE), 0.95)
     half = 2.776445 * FIVE.std(ddof=1) / math.sqrt(5)
@@ -126,19 +140,22 @@ def test_compare_pairs_by_seed_where_two_seeds_are_common():
 
 
 def test_too_few_seeds_say_how_many_are_needed():
-    for attempt in (
-        lambda: paired_effect([0.1]),
-        lambda: unpaired_effect([0.1], [0.2, 0.3]),
-        lambda: compare({}, by_seed(runs("full", 0.0, [0.5]))),
+    two = by_seed(runs("full", 0.0, [0.5, 0.6]))
+    for attempt, argument, number in (
+        (lambda: paired_effect([0.1]), "differences", 1),
+        (lambda: unpaired_effect([0.1], [0.2, 0.3]), "ours", 1),
+        (lambda: unpaired_effect([0.2, 0.3], []), "others", 0),
+        (lambda: compare({}, by_seed(runs("full", 0.0, [0.5]))), "trials", 0),
+        (lambda: compare(two, by_seed(runs("full", 0.0, [0.5]))), "others", 1),
     ):
-        with pytest.raises(InputError, match=r"^seeds: \d on one side and \d on the other; .* at least 2$"):
+        with pytest.raises(InputError, match=rf"^{argument}: must have at least 2 seeds, but has {number}$"):
             attempt()
 
 
 @pytest.mark.parametrize("margin", [-0.1, 0, 0.5, 1, math.nan, math.inf])
 def test_margin_out_of_range(margin):
     for attempt in (lambda: verdicts([], margin), lambda: margin_test(paired_effect(FIVE), margin)):
-        with pytest.raises(InputError, match=rf"^margin={margin}: must be between 0 and 0.5.*half a point is 0.005$"):
+        with pytest.raises(InputError, match=rf"^margin={margin}: must be between 0 and 0\.5, .*point is 0\.005\.$"):
             attempt()
 
 
@@ -245,7 +262,8 @@ def test_words_say_what_holms_correction_asks_for():
     trials += [sample for fraction in (0.2, 0.3) for sample in runs("el2n", fraction, full + 4 * FIVE)]
     alone, among = verdicts(trials[:10])[0], verdicts(trials)[0]
     assert alone.outcome is Outcome.YES
-    assert among.adjusted.noninferior_p == pytest.approx(3 * alone.adjusted.noninferior_p)
+    above, below = outcomes_about(trials, 3 * noninferior_p(alone))
+    assert (above.outcome, below.outcome) == (Outcome.YES, Outcome.OPEN)
     assert verdict_words(among).startswith(
         "not shown yet for 10% within 0.5 points"
         " with Holm's correction for 3 fractions: about 4 more seeds would settle it (difference"
@@ -270,7 +288,8 @@ def test_a_fraction_without_trials_enough_counts_in_the_correction():
     trials = [*runs("full", 0.0, full), *runs("el2n", 0.1, full + FIVE)]
     (alone,) = verdicts(trials)
     first, second = verdicts([*trials, *runs("el2n", 0.2, [0.9])])
-    assert first.adjusted.noninferior_p == pytest.approx(2 * alone.adjusted.noninferior_p)
+    above, below = outcomes_about([*trials, *runs("el2n", 0.2, [0.9])], 2 * noninferior_p(alone))
+    assert (first.num_fractions, above.outcome, below.outcome) == (2, Outcome.YES, Outcome.OPEN)
     assert (second.outcome, second.difference, second.num_seeds) == (Outcome.OPEN, None, 1)
 
 
@@ -279,8 +298,11 @@ def test_a_fraction_of_which_no_trial_has_begun_counts_in_the_correction():
     trials = [*runs("full", 0.0, full), *runs("el2n", 0.1, full + FIVE), *runs("random", 0.1, full - 0.01 + 2 * FIVE)]
     alone, _ = verdicts(trials)
     planned, _ = verdicts(trials, planned=(0.3, 0.1, 0.5))
-    assert planned.adjusted.noninferior_p == pytest.approx(3 * alone.adjusted.noninferior_p)
-    assert planned.from_random.adjusted_p == pytest.approx(3 * alone.from_random.adjusted_p)
+    above, below = outcomes_about(trials, 3 * noninferior_p(alone), planned=(0.3, 0.1, 0.5))
+    assert (above.outcome, below.outcome) == (Outcome.YES, Outcome.OPEN)
+    p_random = stats.ttest_1samp(full + FIVE - (full - 0.01 + 2 * FIVE), 0).pvalue
+    above, below = outcomes_about(trials, 3 * p_random / 2, planned=(0.3, 0.1, 0.5))
+    assert (above.from_random.outcome, below.from_random.outcome) == (Versus.BETTER, Versus.OPEN)
     assert planned.num_fractions == 3
 
 

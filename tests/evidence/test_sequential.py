@@ -89,10 +89,10 @@ def test_with_many_seeds_the_levels_are_those_of_the_normal_boundary():
     assert stats.norm.isf(second) == pytest.approx(2.201, abs=0.01)
 
 
-PLANS = [rounds(3, 2, 15), rounds(5, 2, 15), rounds(2, 1, 8), (2, 4, 6)]
+SCHEDULES = [rounds(3, 2, 15), rounds(5, 2, 15), rounds(2, 1, 8), (2, 4, 6)]
 
 
-@pytest.mark.parametrize("looks", PLANS, ids=str)
+@pytest.mark.parametrize("looks", SCHEDULES, ids=str)
 def test_all_looks_together_keep_the_level_at_the_margin(looks):
     """Also at every look on its own: what is spent by then is what was meant to be."""
     repetitions = 400_000
@@ -103,21 +103,21 @@ def test_all_looks_together_keep_the_level_at_the_margin(looks):
     for crossed in (t > critical, t < -critical):
         for spent, share in zip(np.logical_or.accumulate(crossed, axis=1).mean(0), meant, strict=True):
             assert spent == pytest.approx(share, abs=binomial_error(share, repetitions))
-    # Without the plan: more than twice as often.
+    # Without the schedule: more than twice as often.
     naive = np.array([stats.t.isf(0.025, look - 1) for look in looks])
     assert (t > naive).any(1).mean() > 0.05
 
 
 def test_decide_does_what_was_simulated():
     looks = rounds(3, 2, 9)
-    plan = make_look_schedule(looks)
+    schedule = make_look_schedule(looks)
     samples = np.random.default_rng(1).normal(-0.003, 0.003, (200, 9))
     t = t_values(samples + MARGIN, looks)
     seen = set()
     for row, values in zip(samples, t, strict=True):
-        decision = decide(effects(row, looks), plan, MARGIN)
+        decision = decide(effects(row, looks), schedule, MARGIN)
         expected = OPEN
-        for value, look, level in zip(values, looks, plan.levels, strict=True):
+        for value, look, level in zip(values, looks, schedule.levels, strict=True):
             critical = stats.t.isf(level, look - 1)
             if abs(value) > critical:
                 expected = YES if value > 0 else NO
@@ -159,37 +159,37 @@ def test_welch_keeps_the_level_closely():
 
 def test_looks_stop_at_the_first_that_settles_it():
     looks = rounds(3, 2, 9)
-    plan = make_look_schedule(looks)
+    schedule = make_look_schedule(looks)
     good = [0.0, 0.0002, -0.0002]
-    decision = decide(effects([*good, *[-0.1, -0.2] * 3], looks), plan, MARGIN)
+    decision = decide(effects([*good, *[-0.1, -0.2] * 3], looks), schedule, MARGIN)
     assert (decision.outcome, decision.difference.num_seeds, decision.next_look) == (YES, 3, None)
-    assert decision.difference == interval(paired_effect(good), 1 - 2 * plan.levels[0])
-    bad = decide(effects([value - 0.02 for value in good], [3]), plan, MARGIN)
+    assert decision.difference == interval(paired_effect(good), 1 - 2 * schedule.levels[0])
+    bad = decide(effects([value - 0.02 for value in good], [3]), schedule, MARGIN)
     assert (bad.outcome, bad.next_look) == (NO, None)
-    assert decide(effects([0.0, -0.01, 0.01], [3]), plan, MARGIN).next_look == 5
+    assert decide(effects([0.0, -0.01, 0.01], [3]), schedule, MARGIN).next_look == 5
 
 
 def test_runs_that_do_not_vary_need_the_sign_test():
-    plan = make_look_schedule(rounds(3, 2, 15))
-    outcomes = [decide(effects([0.0] * 15, plan.looks[: k + 1]), plan, MARGIN).outcome for k in range(7)]
+    schedule = make_look_schedule(rounds(3, 2, 15))
+    outcomes = [decide(effects([0.0] * 15, schedule.looks[: k + 1]), schedule, MARGIN).outcome for k in range(7)]
     # 2 ** -7 = 0.0078 is above the levels of about 0.005, 2 ** -9 = 0.002 is below.
     assert outcomes == [OPEN, OPEN, OPEN, YES, YES, YES, YES]
 
 
 def test_the_words_of_a_decision():
     looks = (3, 5)
-    plan = make_look_schedule(looks)
+    schedule = make_look_schedule(looks)
     differences = [0.004, -0.006, 0.002, 0.001, -0.003]
-    assert decision_words(decide(effects(differences, [3]), plan, MARGIN), 0.1) == (
+    assert decision_words(decide(effects(differences, [3]), schedule, MARGIN), 0.1) == (
         "not shown yet for 10% within 0.5 points"
         ": the next look is at 5 seeds (difference +0.00, 95% repeated CI -1.58 to +1.58, 3 seeds)"
     )
-    assert decision_words(decide(effects(differences, looks), plan, MARGIN), 0.1) == (
+    assert decision_words(decide(effects(differences, looks), schedule, MARGIN), 0.1) == (
         "not shown yet for 10% within 0.5 points"
         " with all 5 seeds that were planned: a new question would need about 11 seeds "
         "(difference -0.04, 95% repeated CI -0.71 to +0.63, 5 seeds)"
     )
-    assert decision_words(decide(effects([0.0, 0.0002, -0.0002], [3]), plan, MARGIN), 0.1) == (
+    assert decision_words(decide(effects([0.0, 0.0002, -0.0002], [3]), schedule, MARGIN), 0.1) == (
         "10% can go: accuracy stays within 0.5 points of the full set "
         "(difference +0.00, 95% repeated CI -0.06 to +0.06, 3 seeds)"
     )
@@ -207,19 +207,25 @@ def test_looks_take_the_first_seeds_in_order():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: rounds(1, 2, 9), r"^first=1: an interval needs at least 2 seeds$"),
+        (lambda: rounds(1, 2, 9), r"^first=1: must be at least 2, the fewest seeds that have an interval$"),
         (lambda: rounds(3, 0, 9), r"^step=0: must be at least 1$"),
         (lambda: rounds(3, 2, 2), r"^most=2: must be at least first=3$"),
-        (lambda: make_look_schedule([]), r"^looks=\(\): must be"),
+        (lambda: make_look_schedule([]), r"^looks=\(\): must be ascending"),
         (lambda: make_look_schedule([1, 2]), r"^looks=\(1, 2\): must be .* the first at least 2$"),
-        (lambda: make_look_schedule([3, 3]), r"^looks=\(3, 3\): must be numbers of seeds that rise"),
+        (lambda: make_look_schedule([3, 3]), r"^looks=\(3, 3\): must be ascending numbers of seeds"),
         (lambda: make_look_schedule([3], confidence=1), r"^confidence=1: must be between"),
-        (lambda: decide([], make_look_schedule([3]), MARGIN), r"^effects is empty: the first look needs 3 seeds"),
+        (
+            lambda: decide([], make_look_schedule([3]), MARGIN),
+            r"^effects: must not be empty: the first look needs 3 seeds on both",
+        ),
         (
             lambda: decide(effects([0.1, 0.2], [2]), make_look_schedule([3]), MARGIN),
-            r"^effects of \(2,\) seeds: the plan looks",
+            r"^effects: must be at looks of the schedule, \(3,\), but are of \(2,\) seeds$",
         ),
-        (lambda: decide(effects([0.1] * 3, [3, 3]), make_look_schedule([3]), MARGIN), r"^effects of \(3, 3\) seeds"),
+        (
+            lambda: decide(effects([0.1] * 3, [3, 3]), make_look_schedule([3]), MARGIN),
+            r"^effects: must be at looks of the schedule, \(3,\), but are of \(3, 3\) seeds$",
+        ),
         (lambda: decide(effects([0.1] * 3, [3]), make_look_schedule([3]), 5), r"^margin=5: must be between"),
     ],
 )
@@ -245,7 +251,9 @@ def test_the_search_goes_up_until_one_fails():
 @pytest.mark.parametrize("outcomes", [{0.2: YES}, {0.1: NO, 0.2: YES}, {0.1: YES, 0.4: NO}])
 def test_the_search_refuses_answers_out_of_order(outcomes):
     for search in (next_fraction, largest_fraction):
-        with pytest.raises(InputError, match=r"^outcomes of \[.*\]: must be of the smallest of \[0.1, 0.2, 0.3\]"):
+        with pytest.raises(
+            InputError, match=r"^outcomes: must be of the smallest of \[0.1, 0.2, 0.3\], .* but are of \["
+        ):
             search([0.1, 0.2, 0.3], outcomes)
 
 
