@@ -2,15 +2,16 @@
 
 References:
     He et al. (2016), "Identity Mappings in Deep Residual Networks", for the block and the depths 6n+2.
-    Zagoruyko and Komodakis (2016), "Wide Residual Networks", for the width multiplier (their depths count the
-    three projections too: 6n+4).
+    Zagoruyko and Komodakis (2016), "Wide Residual Networks", for the width multiplier. Their depths, 6n+4, count
+        the three projections too.
 """
 
 import functools
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from data_redundancy.models import residual
 
@@ -18,14 +19,14 @@ STAGE_CHANNELS = (16, 32, 64)
 
 
 class CifarResNet(nn.Module):
-    """Three stages of `blocks` pre-activation blocks with 16, 32 and 64 times `width` channels.
+    """Three stages of pre-activation blocks with 16, 32 and 64 times `width` channels.
 
     Attributes:
         num_classes: number of logits.
         blocks: residual blocks per stage (n).
-        width: multiplies every stage's channels; the first convolution has 16 always.
+        width: multiplies the channels of every stage; the first convolution always has 16 channels.
         dtype: dtype of activations and convolutions; parameters, batch statistics, embedding and logits are float32.
-        axis_name: mapped axis over which BatchNorm's training statistics are averaged, or None for one device.
+        axis_name: mapped axis over which BatchNorm averages its statistics in training, or None for one device.
     """
 
     num_classes: int
@@ -35,15 +36,16 @@ class CifarResNet(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: ArrayLike, *, train: bool):
+    def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """Classifies normalised images.
 
         Args:
-            images: [B, H, W, C] float.
-            train: whether BatchNorm uses (and updates) the statistics of this batch or its running averages.
+            images: [B, H, W, C] floats.
+            train: whether BatchNorm uses the statistics of this batch, and updates its running averages with them, or
+                uses the running averages.
 
         Returns:
-            logits [B, num_classes] float32 and the embedding [B, 64 * width] float32: the activations after the
+            Logits [B, num_classes] float32 and embeddings [B, 64 * width] float32, which are the activations after the
             global average pool.
         """
         conv = functools.partial(residual.conv, dtype=self.dtype)

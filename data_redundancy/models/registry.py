@@ -1,41 +1,36 @@
 """Models by name."""
 
-import functools
-
 import flax.linen as nn
 from jax.typing import DTypeLike
 
-from data_redundancy.errors import InputError
+from data_redundancy.errors import InputError, choice_error
 from data_redundancy.models.cifar_resnet import CifarResNet
 from data_redundancy.models.imagenet_resnet import STEMS, ImageNetResNet
 
+# By name: the blocks per stage and the width.
 _CIFAR_MODELS = {
-    "resnet8": functools.partial(CifarResNet, blocks=1),
-    "resnet20": functools.partial(CifarResNet, blocks=3),
-    "resnet32": functools.partial(CifarResNet, blocks=5),
-    "resnet56": functools.partial(CifarResNet, blocks=9),
-    "wrn16_4": functools.partial(CifarResNet, blocks=2, width=4),
-    "wrn28_10": functools.partial(CifarResNet, blocks=4, width=10),
+    "resnet8": (1, 1),
+    "resnet20": (3, 1),
+    "resnet32": (5, 1),
+    "resnet56": (9, 1),
+    "wrn16_4": (2, 4),
+    "wrn28_10": (4, 10),
 }
 
+# By name: the blocks of every stage, and whether they are bottlenecks. The name with the suffix `_v2` is version 2.
 _IMAGENET_MODELS = {
-    f"{name}{suffix}": functools.partial(
-        ImageNetResNet, blocks=blocks, bottleneck=bottleneck, pre_activation=pre_activation
-    )
-    for name, blocks, bottleneck in (
-        ("resnet18", (2, 2, 2, 2), False),
-        ("resnet34", (3, 4, 6, 3), False),
-        ("resnet50", (3, 4, 6, 3), True),
-        ("resnet101", (3, 4, 23, 3), True),
-        ("resnet152", (3, 8, 36, 3), True),
-    )
-    for suffix, pre_activation in (("", False), ("_v2", True))
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
 }
+_V2 = "_v2"
 
 
 def names() -> list[str]:
-    """All model names, those for small images first."""
-    return [*_CIFAR_MODELS, *_IMAGENET_MODELS]
+    """Returns all model names, those for small images first."""
+    return [*_CIFAR_MODELS, *(f"{name}{suffix}" for name in _IMAGENET_MODELS for suffix in ("", _V2))]
 
 
 def create(
@@ -47,33 +42,42 @@ def create(
     axis_name: str | None = None,
     stem: str | None = None,
 ) -> nn.Module:
-    """Makes the named model.
+    """Creates the named model.
 
     Args:
         name: one of `names()`.
         num_classes: number of logits.
         width: multiplies the channels of the named model (wrn28_10 is already ten times as wide as a resnet).
-        dtype: compute dtype; parameters are float32 always.
-        axis_name: mapped axis for BatchNorm's statistics while training.
-        stem: one of `STEMS`, or None for the one the model is known with: "small" for those of CIFAR, which have no
-            other, "imagenet" for those of ImageNet.
+        dtype: dtype of the computation; parameters are always float32.
+        axis_name: mapped axis over which BatchNorm averages its statistics in training, or None for one device.
+        stem: one of `STEMS`, or None for the stem that the model was published with: "small" for the models for small
+            images, which have no other, "imagenet" for the others.
 
     Returns:
-        A Flax module; `apply(variables, images, train=...)` gives logits and embedding.
+        A Flax module; `apply(variables, images, train=...)` returns logits and embeddings.
 
     Raises:
-        InputError: for an unknown name or stem, or a stem that the model does not have.
+        InputError: if the name or the stem is unknown, or the model does not have that stem.
     """
     if name not in names():
-        raise InputError(f"model.name={name!r}: must be one of {', '.join(names())}")
+        raise choice_error("name", name, names())
     if stem not in (None, *STEMS):
-        raise InputError(f"model.stem={stem!r}: must be None (the model's own) or one of {', '.join(STEMS)}")
+        raise choice_error("stem", stem, (None, *STEMS))
     if name in _CIFAR_MODELS:
         if stem == "imagenet":
-            raise InputError(f"model.stem={stem!r}: model.name={name!r} is for small images, must be None or small")
-        factory = _CIFAR_MODELS[name]
-    else:
-        factory = functools.partial(_IMAGENET_MODELS[name], stem=stem or "imagenet")
-    return factory(
-        num_classes=num_classes, width=width * factory.keywords.get("width", 1), dtype=dtype, axis_name=axis_name
+            raise InputError("stem", stem, f"must be None or small for {name}, a model for small images")
+        cifar_blocks, own_width = _CIFAR_MODELS[name]
+        return CifarResNet(
+            num_classes=num_classes, blocks=cifar_blocks, width=width * own_width, dtype=dtype, axis_name=axis_name
+        )
+    blocks, bottleneck = _IMAGENET_MODELS[name.removesuffix(_V2)]
+    return ImageNetResNet(
+        num_classes=num_classes,
+        blocks=blocks,
+        bottleneck=bottleneck,
+        pre_activation=name.endswith(_V2),
+        stem=stem or "imagenet",
+        width=width,
+        dtype=dtype,
+        axis_name=axis_name,
     )

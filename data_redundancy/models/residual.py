@@ -1,23 +1,24 @@
-"""The parts residual networks are made of: convolution, batch normalisation and the four residual blocks.
+"""The parts of residual networks: convolution, batch normalisation and the four residual blocks.
 
 References:
     He et al. (2015), "Deep Residual Learning for Image Recognition", for blocks that end with ReLU.
     He et al. (2016), "Identity Mappings in Deep Residual Networks", for pre-activation.
     Goyal et al. (2017), "Accurate, Large Minibatch SGD", for the bottleneck's stride (in the 3x3 convolution) and the
-    first value of the last BatchNorm's scale (section 5.1).
+        initial value of the last BatchNorm's scale (section 5.1).
 """
 
 import functools
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 from jax.typing import DTypeLike
 
 
 def conv(
     channels: int, *, kernel: int, stride: int = 1, padding: str | int = "SAME", dtype: DTypeLike, name: str
 ) -> nn.Conv:
-    """A square convolution without bias, its kernel from He's normal distribution (variance 2 / fan-out)."""
+    """Returns a square convolution without bias; its kernel has He's normal initialisation (variance 2 / fan-out)."""
     return nn.Conv(
         channels,
         (kernel, kernel),
@@ -30,13 +31,14 @@ def conv(
     )
 
 
-def batch_norm(*, train: bool, dtype: DTypeLike, axis_name: str | None) -> functools.partial:
-    """Makes the BatchNorm modules of one forward pass.
+def batch_norm(*, train: bool, dtype: DTypeLike, axis_name: str | None) -> functools.partial[nn.BatchNorm]:
+    """Returns the constructor of the BatchNorm modules of one forward pass.
 
     Args:
-        train: whether to use (and update) the statistics of this batch or the running averages.
+        train: whether to use the statistics of this batch, and update the running averages with them, or to use the
+            running averages.
         dtype: dtype of the normalised values; statistics and parameters are float32.
-        axis_name: mapped axis over which the statistics of training are averaged, or None for one device.
+        axis_name: mapped axis over which statistics are averaged in training, or None for one device.
     """
     return functools.partial(
         nn.BatchNorm,
@@ -49,13 +51,14 @@ def batch_norm(*, train: bool, dtype: DTypeLike, axis_name: str | None) -> funct
 
 
 class Block(nn.Module):
-    """What all blocks are made with; each maps [B, H, W, C] to [B, H/stride, W/stride, C'].
+    """The base of all blocks; each maps [B, H, W, C] to [B, H/stride, W/stride, C'].
 
     Attributes:
-        channels: of the 3x3 convolutions; the output of a basic block has as many, of a bottleneck four times.
-        stride: of the first 3x3 convolution and of the projection.
+        channels: channels of the 3x3 convolutions. The output of a basic block has as many, that of a bottleneck four
+            times as many.
+        stride: stride of the first 3x3 convolution and of the projection.
         conv: `conv` with dtype and padding set.
-        norm: what `batch_norm` gives.
+        norm: the result of `batch_norm`.
     """
 
     channels: int
@@ -63,18 +66,18 @@ class Block(nn.Module):
     conv: Callable[..., nn.Conv]
     norm: Callable[..., nn.BatchNorm]
 
-    def _project(self, x, *, channels: int):
+    def _project(self, x: jax.Array, *, channels: int) -> jax.Array:
         return self.conv(channels, kernel=1, stride=self.stride, name="projection")(x)
 
-    def _shapes_change(self, x, *, channels: int) -> bool:
+    def _shapes_change(self, x: jax.Array, *, channels: int) -> bool:
         return self.stride != 1 or x.shape[-1] != channels
 
 
 class BasicBlock(Block):
-    """conv3x3-BN-ReLU-conv3x3-BN plus shortcut, then ReLU; the last scale starts at zero, as in `BottleneckBlock`."""
+    """conv3x3-BN-ReLU-conv3x3-BN plus shortcut, then ReLU; the last scale starts at zero as in `BottleneckBlock`."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H/stride, W/stride, channels]."""
         y = self.conv(self.channels, kernel=3, stride=self.stride, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
@@ -88,12 +91,13 @@ class BasicBlock(Block):
 class BottleneckBlock(Block):
     """conv1x1-BN-ReLU-conv3x3-BN-ReLU-conv1x1-BN plus shortcut, then ReLU.
 
-    The scale of the last BatchNorm starts at zero: at first the block is its shortcut, and signals pass a deep network
-    unhindered. One step gives the scale a value; only then do the parameters before it receive gradients.
+    The scale of the last BatchNorm starts at zero: initially the block equals its shortcut, so that a deep network
+    passes signals on unchanged. The first step makes the scale nonzero; only then do the parameters before it receive
+    gradients.
     """
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H/stride, W/stride, 4 * channels]."""
         y = self.conv(self.channels, kernel=1, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
@@ -110,7 +114,7 @@ class PreActivationBlock(Block):
     """BN-ReLU-conv3x3-BN-ReLU-conv3x3 plus shortcut (a 1x1 projection of the activated input where shapes change)."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H/stride, W/stride, channels]."""
         activated = nn.relu(self.norm(name="norm1")(x))
         if self._shapes_change(x, channels=self.channels):
@@ -123,13 +127,13 @@ class PreActivationBlock(Block):
 class PreActivationBottleneckBlock(Block):
     """BN-ReLU-conv1x1-BN-ReLU-conv3x3-BN-ReLU-conv1x1 plus shortcut (a 1x1 projection as in `PreActivationBlock`).
 
-    No scale starts at zero, here as in the paper: the shortcuts are bare identities already. Nor could one: every
-    BatchNorm is followed by ReLU and a convolution, which would see zeros and send none but zero gradients back, for
-    good.
+    No scale starts at zero, as in the paper: the shortcuts are identities already. A scale of zero would also never
+    change: every BatchNorm is followed by ReLU and a convolution, which would receive zeros and pass back zero
+    gradients.
     """
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H/stride, W/stride, 4 * channels]."""
         activated = nn.relu(self.norm(name="norm1")(x))
         if self._shapes_change(x, channels=4 * self.channels):

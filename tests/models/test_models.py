@@ -83,7 +83,8 @@ def test_unknown_name_lists_the_options():
     with pytest.raises(InputError) as caught:
         models.create("resnet9", num_classes=10, dtype=jnp.float32)
     message = str(caught.value)
-    assert message.startswith("model.name='resnet9': ")
+    assert message.startswith("name=resnet9: must be one of ")
+    assert message.endswith(". Did you mean resnet8 or resnet56?")
     assert all(name in message for name in models.names())
     assert "\n" not in message
 
@@ -222,7 +223,7 @@ def test_batch_statistics_are_of_the_global_batch(create, axis_name):
     mapped = devices.pmap(
         lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"])[0][1], in_axes=(None, 0), out_axes=0
     )
-    embedding = np.concatenate(mapped(variables, devices.split_batch(images)))
+    embedding = np.concatenate(mapped(variables, devices.stack_local(images)))
     (_, expected), _ = create().apply(variables, images, train=True, mutable=["batch_stats"])
     assert np.allclose(embedding, expected, atol=1e-3) == (axis_name is not None)
 
@@ -332,7 +333,7 @@ def test_networks_for_small_images_have_no_large_stem(name):
     )
     with pytest.raises(InputError) as caught:
         models.create(name, num_classes=3, dtype=jnp.float32, stem="imagenet")
-    assert str(caught.value) == f"model.stem='imagenet': model.name='{name}' is for small images, must be None or small"
+    assert str(caught.value) == f"stem=imagenet: must be None or small for {name}, a model for small images"
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet50"])
@@ -340,7 +341,8 @@ def test_networks_for_small_images_have_no_large_stem(name):
 def test_unknown_stem_lists_the_options(name, stem):
     with pytest.raises(InputError) as caught:
         models.create(name, num_classes=3, dtype=jnp.float32, stem=stem)
-    assert str(caught.value) == f"model.stem={stem!r}: must be None (the model's own) or one of imagenet, small"
+    assert (caught.value.argument, caught.value.value) == ("stem", stem)
+    assert str(caught.value).endswith(": must be one of None, imagenet, small")
 
 
 def small_network(**settings):
