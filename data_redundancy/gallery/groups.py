@@ -1,4 +1,4 @@
-"""Redundant groups: an image that is kept, with those it stands for."""
+"""Groups of redundant images: an image that is kept, with the pruned images that it represents."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Groups one after the other, the tightest first.
+    """Groups in sequence, the tightest first.
 
     Attributes:
-        members: [R] int64, indices: of every group the representative, then the redundant ones by distance.
-        start: [G] int64, where in `members` a group begins.
-        size: [G] int64, how many it has.
-        tightness: [G] float64, the largest distance of a member to the representative; the smaller the tighter.
+        members: [R] int64, indices of images: for each group the representative, then the pruned images by distance.
+        start: [G] int64, the position in `members` at which each group begins.
+        size: [G] int64, the number of members of each group.
+        tightness: [G] float64, the largest distance of a member to the representative; tighter groups have smaller
+            values.
     """
 
     members: np.ndarray
@@ -26,15 +27,15 @@ class Groups:
 
 
 def find_groups(kept: np.ndarray, representative: np.ndarray, distance: np.ndarray) -> Groups:
-    """Groups the redundant images of a selection by what stands for them.
+    """Groups the pruned images of a selection by their representatives.
 
     Args:
         kept: [N] bool.
-        representative: [N] integers; -1 where nothing stands for an image, which is then in no group.
-        distance: [N] float64, of every image to its representative.
+        representative: [N] integers; -1 for an image without a representative, which belongs to no group.
+        distance: [N] float64, from every image to its representative.
 
     Returns:
-        All groups; of equally tight ones, that of the lowest representative first.
+        All groups; equally tight ones are ordered by the index of the representative.
     """
     redundant = np.flatnonzero(~kept & (representative >= 0))
     heads, group = np.unique(representative[redundant], return_inverse=True)
@@ -52,18 +53,18 @@ def find_groups(kept: np.ndarray, representative: np.ndarray, distance: np.ndarr
 
 
 def first_groups(groups: Groups, count: int) -> Groups:
-    """The `count` tightest."""
+    """Returns the `count` tightest groups."""
     stop = int(groups.size[:count].sum())
     return Groups(groups.members[:stop], groups.start[:count], groups.size[:count], groups.tightness[:count])
 
 
 def groups_within(groups: Groups, bytes_of_members: np.ndarray, num_bytes: float) -> int:
-    """How many groups, the tightest first, there is room for.
+    """Returns how many groups, the tightest first, fit into a number of bytes.
 
     Args:
-        groups: G of R members.
-        bytes_of_members: [R], what every member takes.
-        num_bytes: the room there is.
+        groups: groups with R members.
+        bytes_of_members: [R] the size of every member.
+        num_bytes: the available space.
     """
     ends = np.cumsum(bytes_of_members)[groups.start + groups.size - 1]
     return int(np.searchsorted(ends, num_bytes, side="right"))

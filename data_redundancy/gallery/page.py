@@ -1,4 +1,4 @@
-"""The report as one HTML file: markup, style, scripts and content in one, which asks the network for nothing."""
+"""The HTML file of a report: markup, style, scripts and content in one file, which loads nothing from a network."""
 
 import base64
 import hashlib
@@ -12,49 +12,54 @@ from typing import Any
 
 from etils import epath
 
-from data_redundancy.store import workdir as workdirs
+from data_redundancy.store import files
 
 NAME = "index.html"
 
-# In this order: a script may use what stands above it.
+# In this order, because a script may use the definitions of those before it.
 _SCRIPTS = ("base", "store", "marks", "images", "charts", "warnings", "map", "gallery", "main")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
-# As they stand, these could end the script element that holds the content, or begin a comment in it.
+# Unescaped, these characters could end the script element that holds the content, or begin a comment in it.
 _UNSAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
-def write(directory: os.PathLike, content: dict[str, Any]) -> None:
-    """Writes DIRECTORY/index.html, whole or not at all.
+def write(directory: os.PathLike[str], content: dict[str, Any]) -> None:
+    """Writes DIRECTORY/index.html atomically.
 
     The file opens from disk and loads nothing but the sheets of thumbnails that `content` names.
 
     Args:
-        directory: a local `pathlib.Path` or an `epath.Path`; made where there is none.
-        content: what to show, in plain lists, numbers and strings; not-a-numbers and infinities count as missing.
-            Rows count along "images".
+        directory: a local directory or one in a bucket; created if it does not exist.
+        content: the data to show, as plain lists, numbers and strings; NaN and infinities count as missing. A row is a
+            position in the lists of "images".
 
             - "title": str.
             - "dataset": "name", "version", "num_train", "num_test", "class_names", "digest".
             - "selection": "name", "method", "fraction", "num_kept", "num_pruned".
-            - "answer": "headline" and "lines", in words; "others", of other selections, may be missing.
-            - "accuracy": a list of "method", "fraction", "num_kept", "num_seeds", "mean", "std", "full", "random": of
-              every method and fraction the accuracy in [0, 1] over seeds; "full" and "random" are the differences from
-              these ("mean", "low", "high"), or None. "confidence": level of the intervals.
+            - "answer": the sentences "headline" and "lines"; optionally "others", the answers on other selections.
+            - "accuracy": a list with an entry for every method and fraction: "method", "fraction", "num_kept",
+              "num_seeds"; "mean" and "std" of the accuracy in [0, 1] over seeds; "full" and "random", the differences
+              from the full set and from random subsets ("mean", "low", "high"), or None.
+            - "confidence": level of the intervals.
             - "classes": "size" and "pruned", [C] each.
-            - "heights": "share" (pruned, increasing) and "height" (where trees are cut for that); "cut": the height at
-              the selection's own share, or None.
-            - "images": "index", "id", "file" (either may be None), "label", "split" (0 training, 1 test), "distance".
-            - "groups": "start", "size" (rows start to start + size - 1, the representative first), "tightness" (the
-              smaller the tighter).
-            - "thumbnails": "width", "height" in pixels, "columns", "rows" of a sheet, and "sheets": data: URIs or
-              relative URLs. Row i is in sheet i // (columns * rows), cell i % (columns * rows), row by row. No
-              sheets where there are no images to show.
+            - "heights": "share" (pruned, increasing) and "height" (at which trees are cut to prune it); "cut": the
+              height at the share of the selection, or None.
+            - "images": "index", "id" and "file" (either may be None), "label", "split" (0 training, 1 test),
+              "distance".
+            - "groups": "start", "size" (a group has the rows start to start + size - 1, its representative first),
+              "tightness" (smaller for tighter groups).
+            - "thumbnails": "width" and "height" in pixels, "columns" and "rows" of a sheet, and "sheets": data: URIs or
+              relative URLs. Row i is in sheet i // (columns * rows), cell i % (columns * rows), row by row. Without
+              images, there are no sheets.
             - "map": None, or "method", "note" and, for every point, "x", "y", "label", "kept", "index", "image" (its
               row, or -1).
-            - "warnings": "label_errors" (pairs of rows "a", "b", "distance", "identical"), "leaks" ("test", "train",
-              "distance", "identical"), "losing_classes" ("label", "change", "low", "high"), "notes".
+            - "warnings": "label_errors" (pairs of rows "a", "b" with "distance", "identical"), "leaks" ("test",
+              "train", "distance", "identical"), "losing_classes" ("label", "change", "low", "high"), "notes".
+
+    Raises:
+        InputError: if the file cannot be written.
     """
-    workdirs.write_if_changed(epath.Path(directory) / NAME, _page(content).encode())
+    files.write_if_changed(epath.Path(directory) / NAME, _page(content).encode())
 
 
 def _page(content: dict[str, Any]) -> str:
@@ -76,7 +81,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(scripts: list[str], style: str) -> str:
-    """A content security policy under which this page's own scripts run, and nothing else is run or loaded."""
+    """Returns a content security policy that allows the page's own scripts and style, and its thumbnails only."""
     allowed = " ".join(map(_digest, scripts))
     return (
         f"default-src 'none'; img-src data: 'self' file:; script-src {allowed}; style-src {_digest(style)}; "
@@ -89,17 +94,17 @@ def _digest(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text for HTML; as ASCII, since a file name may hold what is no valid Unicode."""
+    """Returns text escaped for HTML; as ASCII, since a file name may contain invalid Unicode."""
     return html.escape(text).encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _json(value: Any) -> str:
-    """JSON that stands safely in a script element; characters beyond ASCII, line separators among them, are escaped."""
+    """Returns JSON that is safe in a script element; non-ASCII characters, such as line separators, are escaped."""
     return json.dumps(_plain(value), allow_nan=False, separators=(",", ":")).translate(_UNSAFE)
 
 
 def _plain(value: Any) -> Any:
-    """The same without not-a-numbers and infinities, which JSON has not."""
+    """Returns a value with None in place of NaN and infinities, which do not exist in JSON."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A map of the embeddings: two dimensions of many."""
+"""A map of the embeddings: their projection to two dimensions."""
 
 from typing import Any
 
@@ -7,31 +7,67 @@ import numpy as np
 from data_redundancy.errors import InputError
 
 METHODS = ("pca", "umap", "none")
+"""Names of the maps; "none" for no map."""
+
 _SEED = 0
-_NEIGHBOURS = 15  # UMAP's own default
+_NEIGHBOURS = 15  # the default of UMAP
 _FEW = 10
 
 
-def check_method(method: str, field: str) -> None:
-    """Raises InputError, naming `field`, for a map that needs a package which is not there."""
+def check_method(method: str) -> None:
+    """Validates that the package of a map is installed.
+
+    Args:
+        method: one of `METHODS`.
+
+    Raises:
+        InputError: naming the argument `map`, if the package is not installed.
+    """
     if method != "umap":
         return
     try:
         import umap  # noqa: F401
     except ImportError:
-        raise InputError(f"{field}=umap: needs the package umap-learn; pip install 'data_redundancy[umap]'") from None
+        raise InputError(
+            "map",
+            method,
+            "needs the package umap-learn, which is not installed",
+            "Install it with pip install 'data_redundancy[umap]'",
+        ) from None
+
+
+def make_map(
+    embeddings: np.ndarray, labels: np.ndarray, kept: np.ndarray, *, method: str, max_points: int
+) -> dict[str, Any] | None:
+    """Projects the embeddings of training images.
+
+    Args:
+        embeddings: [N, D] floats.
+        labels: [N] integers.
+        kept: [N] bool.
+        method: one of `METHODS`.
+        max_points: the most images to show.
+
+    Returns:
+        The content "map" that `page.write` takes, without the rows of images; None for the method "none".
+    """
+    if method == "none":
+        return None
+    index = sample(labels, kept, max_points)
+    points, name, note = project(embeddings[index], method)
+    return map_content(points, name, note, index=index, labels=labels, kept=kept)
 
 
 def sample(labels: np.ndarray, kept: np.ndarray, max_points: int) -> np.ndarray:
-    """Chooses points for the map: of every class, and of what it keeps and prunes, the same share, evenly spaced.
+    """Chooses points for the map: the same share of the kept and of the pruned images of every class, evenly spaced.
 
     Args:
         labels: [N] integers.
         kept: [N] bool.
-        max_points: the most to choose.
+        max_points: the most points to choose.
 
     Returns:
-        Indices, ascending; always the same.
+        Indices, ascending; the same for the same arguments.
     """
     if len(labels) <= max_points:
         return np.arange(len(labels))
@@ -41,20 +77,20 @@ def sample(labels: np.ndarray, kept: np.ndarray, max_points: int) -> np.ndarray:
 
 
 def project(vectors: np.ndarray, method: str) -> tuple[np.ndarray, str, str]:
-    """Lays vectors out in the plane by their directions.
+    """Projects the directions of vectors to two dimensions.
 
     Args:
         vectors: [n, D] floats, none of them zero.
-        method: `pca` or `umap`.
+        method: "pca" or "umap".
 
     Returns:
-        [n, 2] float64, the method's name, and what there is to know about it.
+        Points [n, 2] float64, the displayed name of the method, and a note on how to read the map.
     """
     vectors = vectors.astype(np.float64)
-    vectors /= np.abs(vectors).max(axis=1, keepdims=True)  # squares neither vanish nor overflow
+    vectors /= np.abs(vectors).max(axis=1, keepdims=True)  # so that squares neither underflow nor overflow
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     if len(vectors) <= _FEW:
-        method = "pca"  # neighbours say nothing of so few
+        method = "pca"  # neighbourhoods of so few points are meaningless
     return _umap(vectors) if method == "umap" else _pca(vectors)
 
 
@@ -64,7 +100,7 @@ def _pca(vectors: np.ndarray) -> tuple[np.ndarray, str, str]:
     if len(vectors) == 1:
         return np.zeros((1, 2)), "PCA", "A single point."
     pca = PCA(min(2, *vectors.shape), svd_solver="covariance_eigh")
-    with np.errstate(invalid="ignore", divide="ignore"):  # vectors that are all the same have no variance to share
+    with np.errstate(invalid="ignore", divide="ignore"):  # equal vectors have no variance to explain
         points = pca.fit_transform(vectors)
     shown = np.nan_to_num(pca.explained_variance_ratio_).sum()
     points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
@@ -77,24 +113,25 @@ def _umap(vectors: np.ndarray) -> tuple[np.ndarray, str, str]:
     neighbours = min(_NEIGHBOURS, len(vectors) - 1)
     mapper = umap.UMAP(n_components=2, n_neighbors=neighbours, metric="cosine", random_state=_SEED, n_jobs=1)
     points = np.asarray(mapper.fit_transform(vectors), np.float64)
-    return points, "UMAP", f"UMAP with {neighbours} neighbours: who is near to whom, not how far apart."
+    note = f"UMAP with {neighbours} neighbours: it shows which images are near each other, not how far apart they are."
+    return points, "UMAP", note
 
 
 def map_content(
     points: np.ndarray, name: str, note: str, *, index: np.ndarray, labels: np.ndarray, kept: np.ndarray
 ) -> dict[str, Any]:
-    """The map as the page takes it, but for the images of points.
+    """Returns the content "map" that `page.write` takes, without the rows of images.
 
     Args:
         points: [n, 2] floats.
-        name: of the method.
-        note: about it.
-        index: [n] integers, the examples that the points are.
-        labels: [N] integers, of all examples.
-        kept: [N] bool, the same.
+        name: the displayed name of the method.
+        note: how to read the map.
+        index: [n] integers, the image of each point.
+        labels: [N] integers of all images.
+        kept: [N] bool of all images.
     """
-    shown = "" if len(index) == len(labels) else f" {len(index):,} of {len(labels):,} images, of every class its share."
-    # Digits that no screen shows would only make the page larger.
+    shown = "" if len(index) == len(labels) else f" {len(index):,} of {len(labels):,} images, evenly from every class."
+    # Digits that no screen can show would only make the page larger.
     digits = 4 - int(np.floor(np.log10(max(np.abs(points).max(), 1e-12))))
     return {
         "method": name,

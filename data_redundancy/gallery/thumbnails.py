@@ -1,4 +1,4 @@
-"""Thumbnails, many to a sheet: WebP files that the page cuts up."""
+"""Thumbnails on sheets: WebP images with many thumbnails each, from which the page shows parts."""
 
 import base64
 import hashlib
@@ -11,29 +11,32 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from data_redundancy.store import filesystems
-from data_redundancy.store import workdir as workdirs
+from data_redundancy.store import files, filesystems
 
 SIDE = 96
-"""The longest side of a thumbnail; images are never enlarged."""
-FOLDER = "thumbnails"
+"""The longest side of a thumbnail in pixels; images are never enlarged."""
 
-_SHEET_SIDE = 1024
-_SMALL = 1024  # so few numbers, as 28 x 28 grey ones or 8 x 8 x 3, blur when they are compressed, and take little
+FOLDER = "thumbnails"
+"""The folder of sheets that do not fit into the page."""
+
+_SHEET_SIDE = 1024  # pixels
+_SMALL = 1024
+"""Images of at most so many numbers, such as 28 x 28 x 1 or 8 x 8 x 3, are stored without loss: lossy compression
+blurs them, and they need little space."""
 _QUALITY = 85
-_DIGITS = 12
+_DIGITS = 12  # of the digest in a file name
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How images lie on sheets: image i on sheet i // (columns * rows), row by row.
+    """The arrangement of images on sheets: image i is on sheet i // (columns * rows), row by row.
 
     Attributes:
-        width: of a thumbnail, in pixels.
-        height: the same.
-        columns: of a sheet.
-        rows: the same.
-        lossless: whether pixels are kept as they are.
+        width: width of a thumbnail in pixels.
+        height: height of a thumbnail in pixels.
+        columns: thumbnails in a row of a sheet.
+        rows: rows of a sheet.
+        lossless: whether the compression preserves all pixels.
     """
 
     width: int
@@ -44,29 +47,30 @@ class Layout:
 
     @property
     def per_sheet(self) -> int:
-        """How many images a sheet has room for."""
+        """The number of thumbnails on a full sheet."""
         return self.columns * self.rows
 
 
 def make_layout(image_shape: tuple[int, int, int], num_images: int) -> Layout:
-    """The layout for so many images (H, W, C)."""
+    """Returns the layout for a number of images of shape (H, W, C)."""
     height, width, _ = image_shape
     shrink = min(1.0, SIDE / max(height, width))
-    height, width = (max(1, round(side * shrink)) for side in (height, width))
+    height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
     columns = max(1, min(_SHEET_SIDE // width, math.isqrt(num_images)))
     rows = max(1, min(_SHEET_SIDE // height, math.ceil(num_images / columns)))
     return Layout(width, height, columns, rows, lossless=math.prod(image_shape) <= _SMALL)
 
 
 def make_sheets(images: Iterable[np.ndarray], layout: Layout) -> Iterator[bytes]:
-    """Puts images on sheets, of which one at a time is in memory.
+    """Puts images on sheets, with one sheet in memory at a time.
 
     Args:
-        images: [H, W, C] uint8 each; of one or two channels the first is shown as grey, of more the first three.
-        layout: made for their shape and number.
+        images: [H, W, C] uint8 each. Images with one or two channels are shown in grey by their first channel, images
+            with more channels by their first three.
+        layout: the layout for the shape and number of images.
 
     Yields:
-        WebP files, the same for the same images.
+        The contents of WebP files; the same for the same images.
     """
     sheet, filled = _empty(layout), 0
     for image in images:
@@ -81,22 +85,23 @@ def make_sheets(images: Iterable[np.ndarray], layout: Layout) -> Iterator[bytes]
 
 
 def place_sheets(directory: epath.Path, sheets: Iterable[bytes], *, num_bytes: float) -> list[str]:
-    """Makes sheets available to DIRECTORY/index.html: within it, or in a folder beside it where there are too many.
+    """Makes sheets available to DIRECTORY/index.html: within the page, or in a folder beside it if they do not fit.
 
-    Names of files follow from what is in them, so that a page that is there already keeps its own until a new one
-    takes its place; `remove_others` then removes them.
+    File names are digests of the contents, so that an existing page keeps its files until a new page replaces it; then
+    `remove_others` removes them.
 
     Args:
-        directory: of the page.
-        sheets: WebP files, taken one at a time.
-        num_bytes: how much room there is within the page.
+        directory: the directory of the page.
+        sheets: the contents of WebP files, read one at a time.
+        num_bytes: the space within the page.
 
     Returns:
         A data: URI or a relative URL for every sheet.
     """
-    sheets, uris, taken = iter(sheets), [], 0
+    left, taken = iter(sheets), 0
+    uris: list[str] = []
     waiting: list[bytes] = []
-    for sheet in sheets:
+    for sheet in left:
         waiting.append(sheet)
         uris.append(_as_uri(sheet))
         taken += len(uris[-1])
@@ -107,12 +112,17 @@ def place_sheets(directory: epath.Path, sheets: Iterable[bytes], *, num_bytes: f
     uris.clear()
     names = [_put(directory, number, sheet) for number, sheet in enumerate(waiting)]
     waiting.clear()
-    names += [_put(directory, number, sheet) for number, sheet in enumerate(sheets, len(names))]
+    names += [_put(directory, number, sheet) for number, sheet in enumerate(left, len(names))]
     return names
 
 
 def remove_others(directory: epath.Path, sheets: list[str]) -> None:
-    """Removes sheets that the page in `directory` does not show any more."""
+    """Removes the files of sheets that the page in `directory` does not use.
+
+    Args:
+        directory: the directory of the page.
+        sheets: the result of `place_sheets`.
+    """
     folder = directory / FOLDER
     if not folder.is_dir():
         return
@@ -127,8 +137,8 @@ def remove_others(directory: epath.Path, sheets: list[str]) -> None:
 def _put(directory: epath.Path, number: int, sheet: bytes) -> str:
     name = f"{FOLDER}/{number:04d}-{hashlib.sha256(sheet).hexdigest()[:_DIGITS]}.webp"
     path = directory / name
-    if not path.is_file():  # files are written whole or not at all
-        with workdirs.atomic_file(path) as partial:
+    if not path.is_file():  # an existing file is complete, as files are written atomically
+        with files.atomic_file(path) as partial:
             partial.write_bytes(sheet)
     return name
 

@@ -256,11 +256,12 @@ def test_a_map_of_hardly_anything(vectors):
 def test_a_map_that_needs_a_package_says_which(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(dr.InputError) as caught:
-        gallery.check_method("umap", "--config.report.map")
+        gallery.check_method("umap")
     assert str(caught.value) == (
-        "--config.report.map=umap: needs the package umap-learn; pip install 'data_redundancy[umap]'"
+        "map=umap: needs the package umap-learn, which is not installed. "
+        "Install it with pip install 'data_redundancy[umap]'."
     )
-    gallery.check_method("pca", "--config.report.map")
+    gallery.check_method("pca")
 
 
 # From arrays
@@ -342,11 +343,18 @@ def test_written_again_it_stays_as_it_is(digits, selection, tmp_path):
     [
         ({"embeddings": np.ones((5, 2))}, r"^embeddings: 5 embeddings for a selection of 300 examples$"),
         ({"labels": [0, 1]}, r"^labels: 2 labels for 300 embeddings$"),
-        ({"images": np.zeros((300, 8, 8))}, r"^images: float64 of shape \(300, 8, 8\), but uint8 of shape "),
-        ({"images": np.zeros((299, 8, 8), np.uint8)}, r"^images: 299 images for 300 embeddings$"),
-        ({"images": [np.zeros((8 + i % 2, 8), np.uint8) for i in range(300)]}, r"^images: must all be of one shape, "),
-        ({"class_names": ["a"]}, r"^class_names: 1 names, but labels go up to 9$"),
-        ({"ids": ["a"]}, r"^ids: 1 ids for 300 embeddings$"),
+        (
+            {"images": np.zeros((300, 8, 8))},
+            r"^images: must be uint8 of shape .*, but are float64 of shape \(300, 8, 8\)$",
+        ),
+        ({"images": np.zeros((300, 0, 8), np.uint8)}, r"^images: must be .*, but are uint8 of shape \(300, 0, 8\)$"),
+        ({"images": np.zeros((299, 8, 8), np.uint8)}, r"^images: must have .*, but has 299 for 300 embeddings$"),
+        (
+            {"images": [np.zeros((8 + i % 2, 8), np.uint8) for i in range(300)]},
+            r"^images: must be uint8 of shape .*, but their shapes differ$",
+        ),
+        ({"class_names": ["a"]}, r"^class_names: must have a name for every label, but has 1 for labels up to 9$"),
+        ({"ids": ["a"]}, r"^ids: must have one id per embedding, but has 1 for 300 embeddings$"),
         ({"max_warnings": -1}, r"^max_warnings: -1, but 0 or more is needed$"),
     ],
 )
@@ -380,7 +388,7 @@ def many_groups(
     def named(kind):
         return lambda rows: [f"imagenet-{kind}.tfrecord-<00000>-of-01024__{i}" if names else None for i in rows]
 
-    train = gallery.Split(
+    train = gallery.PageSplit(
         labels=index % 1000,
         ids=named("train"),
         files=named("file"),
@@ -400,7 +408,7 @@ def many_groups(
         confidence=0.95,
         heights=gallery.heights_content([], [], 0.5),
         map_points=map_points,
-        suspects=gallery.Suspects(label_errors or empty, empty),
+        near_duplicates=gallery.NearDuplicates(label_errors or empty, empty),
         notes=[],
     )  # fmt: skip
     gallery.write(tmp_path, report, gallery.Limits(groups=groups, html_bytes=html_bytes))
@@ -423,7 +431,7 @@ def test_a_page_never_grows_beyond_its_limit(tmp_path):
     assert 1.3e6 < size < 2.5e6
     shown, everything = len(found["groups"]["size"]), 30_000
     assert found["groups"]["tightness"] == pytest.approx(np.sort(selected.distance[1::2])[:shown], rel=1e-5)
-    note = f"The gallery shows the {shown:,} tightest groups, as many as fit into report.max_html_mb (2.5); "
+    note = f"The gallery shows the {shown:,} tightest groups, as many as fit into a page of 2.5 MB; "
     assert found["warnings"]["notes"] == [f"{note}{everything - shown:,} are left out."]
 
 
