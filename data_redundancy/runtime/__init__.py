@@ -1,1 +1,1 @@
-"""Devices, processes and stopping."""
+"""Devices, processes and SIGTERM."""

@@ -1,22 +1,25 @@
-"""SIGTERM, by which schedulers say that a machine is about to go.
+"""Handling of SIGTERM, which schedulers send before they take a machine away.
 
-Anywhere it ends the command at once, as Ctrl-C does: artifacts are written whole or not at all. A training run asks for
-a moment, `deferred`, to save what it has.
+SIGTERM ends a command at once, as Ctrl-C does; artifacts are written whole or not at all. A training run uses
+`deferred` to save a checkpoint first.
 """
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from data_redundancy.errors import Stopped
+
+_MESSAGE = "stopped by SIGTERM"
 
 _requested = False
 _deferring = 0
 
 
 def install() -> None:
-    """Lets SIGTERM raise `Stopped`; only the main thread can, others leave things as they are."""
+    """Makes SIGTERM raise `Stopped` in the main thread. Does nothing if called from another thread."""
     global _requested
     _requested = False
     if threading.current_thread() is threading.main_thread():
@@ -24,19 +27,19 @@ def install() -> None:
 
 
 def ignore() -> None:
-    """Leaves SIGTERM without effect: the process is about to end anyway, and says so to others."""
+    """Ignores SIGTERM, for a process that is already ending. Does nothing if called from another thread."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def requested() -> bool:
-    """Whether this process has been told to stop."""
+    """Returns whether this process has received SIGTERM."""
     return _requested
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Within the block SIGTERM only makes `requested` true; what is left to do is then to save and raise `Stopped`."""
+    """In the block, SIGTERM only makes `requested` return True. The block should then save and raise `Stopped`."""
     global _deferring
     _deferring += 1
     try:
@@ -47,22 +50,22 @@ def deferred() -> Iterator[None]:
 
 @contextlib.contextmanager
 def heeded() -> Iterator[None]:
-    """Within the block, which is in one of `deferred`, SIGTERM ends the command at once; also one that came before it.
+    """In the block, which is inside a `deferred` one, SIGTERM raises `Stopped` at once, even if it came before.
 
-    For long work in between, once what there is to save is saved.
+    Used for long work that has nothing to save.
     """
     global _deferring
     before, _deferring = _deferring, 0
     try:
         if _requested:
-            raise Stopped("told to stop (SIGTERM)")
+            raise Stopped(_MESSAGE)
         yield
     finally:
         _deferring = before
 
 
-def _handle(signum, frame) -> None:
+def _handle(signum: int, frame: FrameType | None) -> None:
     global _requested
     _requested = True
     if not _deferring:
-        raise Stopped("told to stop (SIGTERM)")
+        raise Stopped(_MESSAGE)

@@ -1,1 +1,1 @@
-"""The workdir: artifacts, metrics files and file systems."""
+"""Files, directories and artifacts, local or in a bucket, and metrics."""

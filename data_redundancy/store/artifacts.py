@@ -1,4 +1,4 @@
-"""The schemas of the artifacts that stages hand to each other: embeddings, trees, scores, selections."""
+"""The file formats of artifacts: embeddings, dendrograms, scores and selections."""
 
 import contextlib
 import io
@@ -12,28 +12,18 @@ from etils import epath
 
 from data_redundancy.errors import InputError
 from data_redundancy.runtime import devices
-from data_redundancy.store import filesystems, workdir
-from data_redundancy.store.workdir import MANIFEST
-from data_redundancy.version import __version__
+from data_redundancy.selection.result import Selection
+from data_redundancy.store import directories, files, filesystems, manifests
+from data_redundancy.store.manifests import MANIFEST
 
 CHUNK_BYTES = 4 * 2**20
 READERS = 16
-"""Files read at the same time: one of a bucket takes long to come, not much to read."""
+"""Files read at the same time, because opening a file in a bucket takes much longer than reading it."""
 
 
 def chunk_rows(num_dimensions: int) -> int:
-    """Rows per chunk of the embedding store."""
+    """Returns the number of rows per chunk of the embedding store."""
     return max(1, CHUNK_BYTES // (4 * num_dimensions))
-
-
-def manifest(fingerprint: Mapping[str, Any], **about: Any) -> dict[str, Any]:
-    """What an artifact is, what it was made from, and by which version of the code (recorded, not compared)."""
-    return {**about, "code_version": __version__, "fingerprint": dict(fingerprint)}
-
-
-def read_manifest(directory: epath.Path) -> dict[str, Any] | None:
-    """The manifest of an artifact, None where there is no complete one."""
-    return workdir.read_json(directory / MANIFEST)
 
 
 @contextlib.contextmanager
@@ -42,14 +32,24 @@ def write_embeddings(
 ) -> Iterator[Any]:
     """Creates the embedding store: Zarr v3 arrays embedding [N, D] float32 and label [N] int32.
 
-    Gives the embedding array, a TensorStore to which every process writes its own rows; when the block ends, the store
-    takes its place.
+    Args:
+        directory: the path of the store once the block has ended without an error.
+        labels: [N] integers.
+        num_dimensions: the number D of dimensions.
+        fingerprint: the inputs that the embeddings are computed from.
+
+    Yields:
+        The embedding array, a TensorStore to which every process writes its own rows.
+
+    Raises:
+        InputError: if the store cannot be written.
+        BucketUnavailableError: if the store is in a bucket that cannot be reached at the moment.
     """
-    with workdir.atomic_directory(directory) as partial:
+    with directories.atomic_directory(directory) as partial:
         rows = chunk_rows(num_dimensions)
         if devices.is_main_process():
             group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-            with workdir.file_within(partial / "zarr.json") as file:
+            with files.file_within(partial / "zarr.json") as file:
                 file.write_text(json.dumps(group))
             _create_array(partial / "embedding", (len(labels), num_dimensions), (rows, num_dimensions), "float32")
             _create_array(partial / "label", labels.shape, (len(labels),), "int32")[:] = labels.astype(np.int32)
@@ -57,47 +57,51 @@ def write_embeddings(
         yield _open_array(partial / "embedding")
         devices.barrier("wrote all rows of the embedding store")
         if devices.is_main_process():
-            about = manifest(fingerprint, num_examples=len(labels), num_dimensions=num_dimensions)
-            workdir.write_json(partial / MANIFEST, about)
+            about = manifests.make(fingerprint, num_examples=len(labels), num_dimensions=num_dimensions)
+            files.write_json(partial / MANIFEST, about)
 
 
 def read_embeddings(directory: epath.Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads embedding [N, D] float32 and label [N] int32."""
-    return tuple(np.asarray(_open_array(directory / name).read().result()) for name in ("embedding", "label"))
+    """Reads the embeddings [N, D] float32 and labels [N] int32 of an embedding store.
+
+    Raises:
+        InputError: if there is no embedding store.
+    """
+    embeddings, labels = (np.asarray(_open_array(directory / name).read().result()) for name in ("embedding", "label"))
+    return embeddings, labels
 
 
 def write_dendrogram(path: epath.Path, *, members: np.ndarray, linkage: np.ndarray) -> None:
-    """Writes one tree: members [n] int64, linkage [m, 4] float64."""
-    with workdir.atomic_file(path) as partial, partial.open("wb") as file:
+    """Writes one dendrogram: members [n] int64, linkage [m, 4] float64."""
+    with files.atomic_file(path) as partial, partial.open("wb") as file:
         np.savez(file, members=members, linkage=linkage)
-
-
-def read_dendrogram(path: epath.Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads one tree's members and linkage."""
-    return _parse_dendrogram(path.read_bytes())
-
-
-def _parse_dendrogram(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(io.BytesIO(content)) as arrays:
-        return arrays["members"], arrays["linkage"]
 
 
 def read_dendrograms(
     directory: epath.Path, labels: Iterable[int], scope: str
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Reads the members and linkage of these classes' trees; those that are not there are left out."""
-    there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    """Reads the dendrograms of some classes.
+
+    Args:
+        directory: the directory of the dendrograms; it may be missing.
+        labels: the classes.
+        scope: `class` for one dendrogram per class, `dataset` for a single one.
+
+    Returns:
+        Members [n] int64 and linkage [m, 4] float64 by class, without the classes that have no file.
+    """
+    existing = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     paths = {label: dendrogram_path(directory, label, scope) for label in labels}
-    paths = {label: path for label, path in paths.items() if path.name in there}
+    paths = {label: path for label, path in paths.items() if path.name in existing}
     with ThreadPoolExecutor(READERS) as readers:
-        # Parsed here: NumPy reads headers by `ast`, which Python 3.11 now and then breaks off in several threads
+        # Parsed in this thread: NumPy parses headers by `ast`, which in Python 3.11 sometimes fails in several threads
         # ("AST constructor recursion depth mismatch").
         contents = readers.map(lambda path: path.read_bytes(), paths.values())
         return dict(zip(paths, map(_parse_dendrogram, contents), strict=True))
 
 
 def remove_dendrograms(directory: epath.Path) -> None:
-    """Removes all trees."""
+    """Removes all dendrograms from a directory."""
     if directory.is_dir():
         for path in directory.iterdir():
             if path.suffix == ".npz":
@@ -105,13 +109,13 @@ def remove_dendrograms(directory: epath.Path) -> None:
 
 
 def dendrogram_path(directory: epath.Path, label: int, scope: str) -> epath.Path:
-    """The file of one tree: of a class, or of the whole data set."""
+    """Returns the path of the dendrogram of a class, or of the only one if the scope is `dataset`."""
     return directory / (f"class_{label}.npz" if scope == "class" else "dataset.npz")
 
 
 def write_selection(
     directory: epath.Path,
-    selection: Any,
+    selection: Selection,
     *,
     labels: np.ndarray | None,
     class_names: Sequence[str] | None,
@@ -122,20 +126,21 @@ def write_selection(
 ) -> None:
     """Writes keep.npy, examples.parquet (one row per example, in canonical order) and manifest.json.
 
-    Unless the same selection is there: other jobs may make it at the same time, and read it as soon as one is done.
+    If another job has meanwhile written the same selection, that one stays, because it may already be read.
 
     Args:
-        directory: becomes the selection.
-        selection: a `data_redundancy.Selection` of N examples.
-        labels: [N] integers, or None where there are none.
-        class_names: a name for every label, or None.
-        tfds_ids: [N] str, or None where the source has no ids.
-        file_names: [N] str, or None where the source has none.
-        fingerprint: what the selection was made from.
-        veto: what the manifest says of the veto that changed it, if there was one.
+        directory: the path of the selection.
+        selection: the selection, of N examples.
+        labels: [N] integers, or None if there are no labels.
+        class_names: the name of every label, or None.
+        tfds_ids: [N] str, or None if the source has no ids.
+        file_names: [N] str, or None if the source has no file names.
+        fingerprint: the inputs that the selection is made with.
+        veto: the entry of the manifest about a veto that changed the selection, or None.
 
     Raises:
-        InputError: if there is one that was made from something else.
+        InputError: if `directory` has a selection that was made with other inputs, or cannot be written.
+        BucketUnavailableError: if `directory` is in a bucket that cannot be reached at the moment.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -146,13 +151,13 @@ def write_selection(
         "tfds_id": pa.array(unknown if tfds_ids is None else tfds_ids, pa.string()),
         "file_name": pa.array(unknown if file_names is None else file_names, pa.string()),
         "label": pa.array(unknown if labels is None else labels, pa.int64()),
-        "class_name": pa.array([class_names[c] for c in labels] if class_names else unknown, pa.string()),
+        "class_name": pa.array(_names(labels, class_names) or unknown, pa.string()),
         "cluster": pa.array(selection.cluster, pa.int64(), mask=selection.cluster < 0),
         "kept": pa.array(selection.kept, pa.bool_()),
         "representative": pa.array(selection.representative, pa.int64(), mask=selection.representative < 0),
         "distance": pa.array(selection.distance, pa.float64(), mask=np.isnan(selection.distance)),
     }
-    about = manifest(
+    about = manifests.make(
         fingerprint,
         method=selection.method,
         prune_fraction=selection.prune_fraction,
@@ -160,11 +165,11 @@ def write_selection(
         num_kept=len(selection.keep),
         **({} if veto is None else {"veto": dict(veto)}),
     )
-    with workdir.shared_directory(directory, fingerprint) as partial:
+    with directories.shared_directory(directory, fingerprint) as partial:
         if devices.is_main_process():
             np.save(partial / "keep.npy", selection.keep)
             pq.write_table(pa.table(columns), partial / "examples.parquet")
-            workdir.write_json(partial / MANIFEST, about)
+            files.write_json(partial / MANIFEST, about)
 
 
 def read_keep(directory: epath.Path) -> np.ndarray:
@@ -174,10 +179,10 @@ def read_keep(directory: epath.Path) -> np.ndarray:
 
 
 def read_examples(directory: epath.Path) -> Any:
-    """Reads a selection's examples.parquet, a `pyarrow.Table` of one row per example, in canonical order.
+    """Reads examples.parquet of a selection, a `pyarrow.Table` of one row per example, in canonical order.
 
     Raises:
-        InputError: if it is damaged or not there.
+        InputError: if the file is missing or damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -185,30 +190,35 @@ def read_examples(directory: epath.Path) -> Any:
     path = directory / "examples.parquet"
     try:
         with path.open("rb") as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
-            # Without threads: one of Arrow's that still held what it read as Python ends would abort the process.
+            # Without threads: a thread of Arrow that still holds data when Python ends would abort the process.
             return parquet.read(use_threads=False)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: cannot be read ({error}); remove {directory} and select again") from None
+        fix = f"Remove {directory} and make the selection again"
+        raise InputError(path, None, f"must be a Parquet file ({error})", fix) from None
 
 
 def selection_names(directory: epath.Path) -> list[str]:
-    """The names of the complete selections in a directory, sorted."""
-    there = sorted(directory.iterdir()) if directory.is_dir() else []
-    return [path.name for path in there if read_manifest(path) is not None]
+    """Returns the sorted names of the complete selections in a directory, which may be missing."""
+    paths = sorted(directory.iterdir()) if directory.is_dir() else []
+    return [path.name for path in paths if manifests.read(path) is not None]
 
 
 def write_scores(directory: epath.Path, scores: np.ndarray, fingerprint: Mapping[str, Any]) -> None:
-    """Writes scores.npy and manifest.json, unless the same is there; only what the main process gives counts.
+    """Writes scores.npy and manifest.json, unless another job has meanwhile written the same scores.
 
     Args:
-        directory: becomes the artifact.
-        scores: [N] float32, in canonical order.
-        fingerprint: what the scores were made from.
+        directory: the path of the scores.
+        scores: [N] float32, in canonical order; ignored on all processes but the main one.
+        fingerprint: the inputs that the scores are computed from.
+
+    Raises:
+        InputError: if `directory` has scores that were computed from other inputs, or cannot be written.
+        BucketUnavailableError: if `directory` is in a bucket that cannot be reached at the moment.
     """
-    with workdir.shared_directory(directory, fingerprint) as partial:
+    with directories.shared_directory(directory, fingerprint) as partial:
         if devices.is_main_process():
             np.save(partial / "scores.npy", scores)
-            workdir.write_json(partial / MANIFEST, manifest(fingerprint, num_examples=len(scores)))
+            files.write_json(partial / MANIFEST, manifests.make(fingerprint, num_examples=len(scores)))
 
 
 def read_scores(directory: epath.Path) -> np.ndarray:
@@ -217,7 +227,16 @@ def read_scores(directory: epath.Path) -> np.ndarray:
         return np.load(file)
 
 
-def _create_array(path: epath.Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str):
+def _parse_dendrogram(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(io.BytesIO(content)) as arrays:
+        return arrays["members"], arrays["linkage"]
+
+
+def _names(labels: np.ndarray | None, class_names: Sequence[str] | None) -> list[str] | None:
+    return None if labels is None or not class_names else [class_names[label] for label in labels]
+
+
+def _create_array(path: epath.Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> Any:
     import tensorstore as ts
 
     return ts.open(
@@ -234,7 +253,7 @@ def _create_array(path: epath.Path, shape: tuple[int, ...], chunks: tuple[int, .
     ).result()
 
 
-def _open_array(path: epath.Path):
+def _open_array(path: epath.Path) -> Any:
     import tensorstore as ts
 
     try:
@@ -242,4 +261,4 @@ def _open_array(path: epath.Path):
     except ValueError as error:
         if filesystems.is_remote(path) and filesystems.passes(error):
             raise
-        raise InputError(f"{path}: not a Zarr array ({str(error).splitlines()[0]})") from None
+        raise InputError(path, None, f"must be a Zarr array ({filesystems.reason(error)})") from None

@@ -1,4 +1,4 @@
-"""Metrics as sums and counts, and where they go: metrics.jsonl, TensorBoard, the terminal."""
+"""Metrics: sums and counts on the device, metrics.jsonl and TensorBoard files, and progress on the terminal."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -21,38 +21,44 @@ log = logging.getLogger("data_redundancy")
 
 
 class Sums:
-    """Adds up dictionaries of sums, on the device, and divides once by their "count".
+    """Adds dictionaries of sums on the device, and divides them once by their entry "count".
 
-    All are scalars, or all are arrays of one shape, of many runs; these come out as lists.
+    The sums are all scalars, or all arrays of one shape that have an entry for each of many runs.
     """
 
     def __init__(self, so_far: dict[str, Any] | None = None):
         self._sums = so_far
 
     def add(self, sums: dict[str, Any]) -> None:
-        """Adds one dictionary; does not wait for the device."""
+        """Adds one dictionary. Does not wait for the device."""
         self._sums = sums if self._sums is None else jax.tree.map(lambda a, b: a + b, self._sums, sums)
 
     def so_far(self) -> dict[str, Any] | None:
-        """The sums, from which another object may go on; None where there are none."""
+        """Returns the sums, from which another object can continue, or None if nothing has been added."""
         return None if self._sums is None else {name: x.tolist() for name, x in jax.device_get(self._sums).items()}
 
     def means(self) -> dict[str, Any]:
-        """Every sum but "count", divided by it; starts over."""
+        """Returns every sum but "count", divided by it: a float, or a list for many runs. Starts over from zero."""
         sums, self._sums = jax.device_get(self._sums), None
         count = np.asarray(sums.pop("count"), np.float64)
         return {name: (np.asarray(value, np.float64) / count).tolist() for name, value in sums.items()}
 
 
 class MetricWriter:
-    """Writes scalars to DIRECTORY/metrics.jsonl, one JSON object a line, and to TensorBoard where it is installed.
+    """Writes scalars to DIRECTORY/metrics.jsonl, one JSON object per line, and to TensorBoard if it is installed.
 
-    A run that resumes at a step first drops the lines after it, so that the file is that of a run never cut off. For
-    this, call `flush` before saving a checkpoint: in a bucket, nothing can be appended to what is there, and lines are
-    written by `flush`, by `close`, and by `write` where the last time was long ago.
+    A run that resumes at a step first removes the lines after that step, so that the file is the same as that of an
+    uninterrupted run. For this, call `flush` before saving a checkpoint: a file in a bucket cannot be appended to, so
+    lines are written there by `flush`, by `close`, and by `write` if the last time was long ago.
     """
 
     def __init__(self, directory: epath.Path, *, resume_step: int = 0):
+        """Opens the files.
+
+        Args:
+            directory: gets metrics.jsonl, timing.jsonl and the files of TensorBoard.
+            resume_step: the step after which existing lines are removed.
+        """
         self._file = _open_lines(directory / "metrics.jsonl", resume_step)
         self._timing = _open_lines(directory / "timing.jsonl", resume_step)
         self._tensorboard = _tensorboard_writer(directory)
@@ -61,9 +67,9 @@ class MetricWriter:
         """Adds one line {"step": step, ...}, and the same scalars to TensorBoard.
 
         Args:
-            step: the last one that the numbers are about.
-            scalars: what the run gives.
-            timing: how fast it was, which differs from time to time: a line of timing.jsonl.
+            step: the last step that the scalars describe.
+            scalars: metrics that are the same whenever the run is repeated.
+            timing: durations and rates, which differ from run to run; written to timing.jsonl.
         """
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         if timing:
@@ -72,7 +78,7 @@ class MetricWriter:
             self._tensorboard.write_scalars(step, {**scalars, **timing})
 
     def flush(self) -> None:
-        """Returns when all lines are in their files."""
+        """Waits until all lines are in their files."""
         self._file.flush()
         self._timing.flush()
 
@@ -85,7 +91,7 @@ class MetricWriter:
 
 
 def _open_lines(path: epath.Path, resume_step: int) -> "_AppendedFile | _RewrittenFile":
-    """Opens a file of lines with a step each, without those after `resume_step`."""
+    """Opens a file that has a step in each line, without the lines after `resume_step`."""
     kept = []
     if path.exists():
         kept = [line + "\n" for line in path.read_text().splitlines() if _step_of(line) <= resume_step]
@@ -93,7 +99,7 @@ def _open_lines(path: epath.Path, resume_step: int) -> "_AppendedFile | _Rewritt
 
 
 class _AppendedFile:
-    """A text file on a disk; every line can be read at once."""
+    """A text file on a local disk, to which each line is appended at once."""
 
     def __init__(self, path: epath.Path, lines: list[str]):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +120,7 @@ class _AppendedFile:
 
 
 class _RewrittenFile:
-    """A text object in a bucket, written as a whole."""
+    """A text file in a bucket, which is always written as a whole."""
 
     SECONDS_BETWEEN = 60.0
 
@@ -140,11 +146,20 @@ class _RewrittenFile:
 
 
 class Progress:
-    """A bar with rate and time left on a terminal; plain log lines, at most one every few seconds, elsewhere."""
+    """A progress bar with rate and remaining time on a terminal; otherwise a log line every few seconds."""
 
-    def __init__(self, label: str, *, total: int, unit: str, initial: int = 0, seconds_between_lines: float = 10.0):
+    SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self, label: str, *, total: int, unit: str, initial: int = 0):
+        """Shows the bar.
+
+        Args:
+            label: what is being done.
+            total: the amount of work.
+            unit: the unit of work, in the plural.
+            initial: how much of it is done already.
+        """
         self._label, self._total, self._unit, self._initial = label, total, unit, initial
-        self._between = seconds_between_lines
         self._shown: dict[str, str] = {}
         self._start = self._last_line = time.monotonic()
         self._bar = None
@@ -152,7 +167,12 @@ class Progress:
             self._bar = tqdm(total=total, initial=initial, desc=label, unit=f" {unit}", dynamic_ncols=True, leave=False)
 
     def update(self, done: int, numbers: Mapping[str, float | str] | None = None) -> None:
-        """Says that `done` of the total are done; the newest `numbers` are shown beside it, strings as they are."""
+        """Shows that `done` of the total are done.
+
+        Args:
+            done: how much work is done.
+            numbers: values to show beside it; the last ones if None.
+        """
         if numbers is not None:
             self._shown = {name: x if isinstance(x, str) else f"{x:.4g}" for name, x in numbers.items()}
         if self._bar is not None:
@@ -160,8 +180,8 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        finished_quickly = now - self._start < self._between
-        if finished_quickly or (done < self._total and now - self._last_line < self._between):
+        finished_quickly = now - self._start < self.SECONDS_BETWEEN_LINES
+        if finished_quickly or (done < self._total and now - self._last_line < self.SECONDS_BETWEEN_LINES):
             return
         self._last_line = now
         rate = (done - self._initial) / max(now - self._start, 1e-9)
@@ -176,8 +196,8 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress(label: str, *, total: int, unit: str, initial: int = 0):
-    """A `Progress` that is closed at the end."""
+def progress(label: str, *, total: int, unit: str, initial: int = 0) -> Iterator[Progress]:
+    """Yields a `Progress` that is closed when the block ends; see `Progress` for the arguments."""
     bar = Progress(label, total=total, unit=unit, initial=initial)
     try:
         yield bar
@@ -186,12 +206,12 @@ def progress(label: str, *, total: int, unit: str, initial: int = 0):
 
 
 def _stderr_is_terminal() -> bool:
-    """Whether there is a terminal to draw on: some containers give one without a size, where a bar shows nothing."""
+    """Returns whether a bar can be drawn; the terminal of some containers has no size, and a bar would be invisible."""
     return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def log_parameter_overview(params: Any) -> None:
-    """Logs a table of all parameters (clu's, where it is installed) and their number."""
+    """Logs the number of parameters, with a table of them if clu is installed."""
     total = sum(np.size(x) for x in jax.tree.leaves(params))
     try:
         from clu import parameter_overview
@@ -202,19 +222,20 @@ def log_parameter_overview(params: Any) -> None:
     log.info("parameters: %s\n%s", f"{total:,}", table)
 
 
-def _tensorboard_writer(directory: epath.Path):
+def _tensorboard_writer(directory: epath.Path) -> Any:
+    """Returns clu's writer of TensorBoard files, or None if TensorFlow or clu is not installed."""
     try:
         import tensorflow as tf
         from clu import metric_writers
     except ImportError:
-        log.info("TensorFlow or clu is not installed: metrics go to metrics.jsonl only")
+        log.info("TensorFlow or clu is not installed: metrics are written to metrics.jsonl only")
         return None
     tf.config.set_visible_devices([], "GPU")
     return metric_writers.SummaryWriter(str(directory))
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinity for one that was cut off while being written."""
+    """Returns the step of a line of metrics.jsonl; infinity for a line that was cut off while being written."""
     try:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):

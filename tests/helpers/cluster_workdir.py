@@ -31,9 +31,13 @@ def write_workdir(folder: pathlib.Path, embeddings: np.ndarray, labels: np.ndarr
 
 def trees(workdir="w") -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Members and linkage in every file of trees, by name."""
-    return {
-        p.name: artifacts.read_dendrogram(p) for p in sorted(pathlib.Path(workdir, "dendrograms").glob("[!.]*.npz"))
-    }
+    return {p.name: read_tree(p) for p in sorted(pathlib.Path(workdir, "dendrograms").glob("[!.]*.npz"))}
+
+
+def read_tree(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Members and linkage of one file."""
+    with np.load(path) as arrays:
+        return arrays["members"], arrays["linkage"]
 
 
 def assert_are_trees_of(found: dict[str, tuple[np.ndarray, np.ndarray]], dendrograms: dr.Dendrograms) -> None:

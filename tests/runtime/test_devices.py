@@ -27,7 +27,7 @@ def test_pmap_splits_replicates_and_reduces():
     x = np.arange(48, dtype=np.float32).reshape(24, 2)
     w = np.float32([[1], [-2]])
     mapped = devices.pmap(function, in_axes=(0, None), out_axes=(0, None))
-    rows, total = mapped(devices.split_batch(x), devices.replicate(w))
+    rows, total = mapped(devices.stack_local(x), devices.replicate(w))
     assert rows.shape == (8, 3, 1)
     assert total.shape == ()
     expected_rows, expected_total = reference(x, w)
@@ -45,7 +45,7 @@ def test_pmap_compiles_once_and_takes_its_own_output_back():
     mapped = devices.pmap(function, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
     tree = devices.replicate({"a": np.zeros(3), "b": np.float32(1)})
     for _ in range(3):
-        tree = mapped(tree, devices.split_batch(np.ones(16)))
+        tree = mapped(tree, devices.stack_local(np.ones(16)))
     assert len(traces) == 1
     assert np.array_equal(tree["a"], np.full(3, 48))
     assert tree["b"] == 49
@@ -61,16 +61,16 @@ def test_replicate_puts_everything_everywhere():
         assert all(np.array_equal(shard.data, expected) for shard in leaf.addressable_shards)
 
 
-def test_split_batch_keeps_the_order():
+def test_stack_local_keeps_the_order():
     batch = np.arange(48).reshape(16, 3)
-    assert np.array_equal(devices.split_batch(batch), batch.reshape(8, 2, 3))
+    assert np.array_equal(devices.stack_local(batch), batch.reshape(8, 2, 3))
     steps = np.arange(48).reshape(3, 16)
-    split = devices.split_batch(steps, axis=1)
+    split = devices.stack_local(steps, axis=1)
     assert split.shape == (8, 3, 2)
     assert np.array_equal(np.concatenate(split, axis=1), steps)
 
 
-def test_split_batch_gives_every_process_its_part():
+def test_own_part_gives_every_process_its_part():
     batch = np.arange(32)
     parts = []
     for process in range(4):
@@ -79,7 +79,8 @@ def test_split_batch_gives_every_process_its_part():
             mock.patch.object(jax, "process_index", return_value=process),
             mock.patch.object(jax, "local_device_count", return_value=2),
         ):
-            parts.append(devices.split_batch(batch))
+            parts.append(devices.stack_local(devices.own_part(batch)))
+            assert np.array_equal(devices.own_part(batch.reshape(1, 32), axis=1), batch[8 * process :][None, :8])
     assert all(part.shape == (2, 4) for part in parts)
     assert np.array_equal(np.concatenate(parts).ravel(), batch)
 
@@ -149,3 +150,8 @@ def test_one_process_is_the_main_one_and_waits_for_nobody():
     devices.barrier("nobody else")
     with mock.patch.object(jax, "process_index", return_value=1):
         assert not devices.is_main_process()
+
+
+def test_what_the_main_process_finds_is_what_it_is():
+    found = {"a": [1, 2.5, None]}
+    assert devices.call_on_main(lambda: found) is found

@@ -15,19 +15,15 @@ import pytest
 import data_redundancy as dr
 from data_redundancy.errors import InputError
 from data_redundancy.runtime import processes as distributed
-from data_redundancy.runtime.processes import Processes
+from data_redundancy.runtime import rendezvous, watch
+from data_redundancy.runtime.processes import Processes, resolve
 from helpers import training_script as script
 from helpers.command import TINY, ends, free_port, popen, run_process, run_two_processes, start_all, write_digits
 
 TESTS = pathlib.Path(__file__).parents[1]
 
 
-# What they are told
-
-
-def told(**flags) -> Processes:
-    fields = dict.fromkeys(Processes.__dataclass_fields__)
-    return distributed.parse({**fields, **flags})
+# What they are given
 
 
 @pytest.fixture(autouse=True)
@@ -36,47 +32,103 @@ def no_cluster(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_without_flags_there_is_one_process():
-    assert told() == Processes(None, None, None, None, 300.0, 7200.0)
+def test_without_arguments_there_is_one_process():
+    assert resolve() == Processes(None, None, None, None, 300.0, 7200.0)
 
 
-def test_flags_win_over_the_environment(monkeypatch):
+def test_arguments_win_over_the_environment(monkeypatch):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:1")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
     monkeypatch.setenv("JAX_PROCESS_ID", "3")
-    assert told() == Processes("host:1", 4, 3)
-    assert told(process_id="0", start_timeout_s="2.5") == Processes("host:1", 4, 0, start_timeout_s=2.5)
+    assert resolve() == Processes("host:1", 4, 3)
+    assert resolve(process_id=0, start_timeout_s=2.5) == Processes("host:1", 4, 0, start_timeout_s=2.5)
+    monkeypatch.setenv("JAX_PROCESS_ID", "")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", " 5 ")
+    assert resolve(process_id=0) == Processes("host:1", 5, 0)
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("given", "message"),
     [
-        ({"coordinator": "host:1"}, r"^--num_processes: must be given with .* JAX_NUM_PROCESSES in the environment$"),
-        ({"num_processes": "2", "process_id": "0"}, "^--coordinator: must be given"),
-        ({"coordinator": "host", "num_processes": "2", "process_id": "0"}, "^--coordinator=host: must be HOST:PORT"),
-        ({"coordinator": "h:0", "num_processes": "2", "process_id": "0"}, "^--coordinator=h:0: must be HOST:PORT"),
-        ({"coordinator": "h:1", "num_processes": "0", "process_id": "0"}, "^--num_processes=0: must be a whole number"),
-        ({"coordinator": "h:1", "num_processes": "2", "process_id": "2"}, "^--process_id=2: must be less than --num_"),
-        ({"coordinator": "h:1", "num_processes": "2", "process_id": "-1"}, "^--process_id=-1: must be a whole number"),
-        ({"num_devices": "x"}, "^--num_devices=x: must be a whole number, at least 1$"),
-        ({"start_timeout_s": "0"}, "^--start_timeout_s=0: must be a number of seconds, greater than 0$"),
-        ({"barrier_timeout_s": "soon"}, "^--barrier_timeout_s=soon: must be a number of seconds"),
+        (
+            {"coordinator": "host:1"},
+            "num_processes: must be given if any of coordinator, num_processes and process_id is given. "
+            "Give it, or set JAX_NUM_PROCESSES in the environment.",
+        ),
+        (
+            {"num_processes": 2, "process_id": 0},
+            "coordinator: must be given if any of coordinator, num_processes and process_id is given. "
+            "Give it, or set JAX_COORDINATOR_ADDRESS in the environment.",
+        ),
+        (
+            {"coordinator": "host", "num_processes": 2, "process_id": 0},
+            "coordinator=host: must be HOST:PORT, such as 10.0.0.1:1234",
+        ),
+        (
+            {"coordinator": "h:0", "num_processes": 2, "process_id": 0},
+            "coordinator=h:0: must be HOST:PORT, such as 10.0.0.1:1234",
+        ),
+        (
+            {"coordinator": "h:1", "num_processes": 0, "process_id": 0},
+            "num_processes=0: must be a whole number, at least 1",
+        ),
+        (
+            {"coordinator": "h:1", "num_processes": 2, "process_id": 2},
+            "process_id=2: must be less than num_processes, which is 2",
+        ),
+        (
+            {"coordinator": "h:1", "num_processes": 2, "process_id": -1},
+            "process_id=-1: must be a whole number, at least 0",
+        ),
+        ({"num_devices": 0}, "num_devices=0: must be a whole number, at least 1"),
+        (
+            {"start_timeout_s": 0.0},
+            "start_timeout_s=0.0: must be a number of seconds, greater than 0 and less than 1,000,000",
+        ),
+        (
+            {"barrier_timeout_s": float("nan")},
+            "barrier_timeout_s=nan: must be a number of seconds, greater than 0 and less than 1,000,000",
+        ),
+        (
+            {"barrier_timeout_s": 1e6},
+            "barrier_timeout_s=1000000.0: must be a number of seconds, greater than 0 and less than 1,000,000",
+        ),
     ],
 )
-def test_what_they_are_told_is_checked(flags, message):
-    with pytest.raises(InputError, match=message):
-        told(**flags)
+def test_arguments_are_checked(given, message):
+    with pytest.raises(InputError) as caught:
+        resolve(**given)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "host"}, "JAX_COORDINATOR_ADDRESS=host: must be HOST:PORT, such as 10.0.0.1:1234"),
+        ({"JAX_NUM_PROCESSES": "many"}, "JAX_NUM_PROCESSES=many: must be a whole number, at least 1"),
+        ({"JAX_NUM_PROCESSES": "0"}, "JAX_NUM_PROCESSES=0: must be a whole number, at least 1"),
+        ({"JAX_PROCESS_ID": "-1"}, "JAX_PROCESS_ID=-1: must be a whole number, at least 0"),
+        ({"JAX_PROCESS_ID": "4"}, "JAX_PROCESS_ID=4: must be less than JAX_NUM_PROCESSES, which is 4"),
+    ],
+)
+def test_the_environment_is_checked(monkeypatch, variables, message):
+    sound = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
+    for name, value in {**sound, **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError) as caught:
+        resolve()
+    assert str(caught.value) == message
 
 
 def test_under_slurm_the_rest_is_found_out(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "1")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    assert told(coordinator="host:1").num_processes is None
+    assert resolve(coordinator="host:1").num_processes is None
 
 
 def test_counts_that_were_asked_for():
     distributed.start(Processes(num_devices=8, num_processes=1))
-    with pytest.raises(InputError, match=r"^--num_devices=4: must be the number of devices there are, which is 8$"):
+    with pytest.raises(InputError, match=r"^num_devices=4: must be the number of devices of this job, which is 8$"):
         distributed.start(Processes(num_devices=4))
     assert not distributed.is_watching()
 
@@ -90,7 +142,8 @@ def meet(*processes: Processes) -> list[str | None]:
 
     def go(position: int) -> None:
         try:
-            distributed._meet(processes[position])
+            one = processes[position]
+            rendezvous.meet(one.coordinator, one.num_processes, one.process_id, timeout_s=one.start_timeout_s)
         except InputError as error:
             said[position] = str(error)
 
@@ -136,7 +189,7 @@ def test_what_is_no_greeting_is_ignored(said):
     with socket.create_server(("", 0)) as listener, socket.create_connection(listener.getsockname()) as there:
         there.sendall(said)
         there.shutdown(socket.SHUT_WR)
-        assert list(distributed._arrivals(listener, time.monotonic() + 0.3)) == []
+        assert list(rendezvous._arrivals(listener, time.monotonic() + 0.3)) == []
 
 
 def connected(port: int) -> socket.socket:
@@ -172,7 +225,10 @@ def test_the_time_is_over_though_somebody_says_nothing():
     process_0.start()
     with connected(port):
         process_0.join(timeout=30)
-    assert said == [f"--num_processes=2: after 2 s process 1 has not come to 127.0.0.1:{port}"]
+    assert said == [
+        "num_processes=2: must be the number of processes that run: after 2 s, process 1 had not connected to "
+        f"127.0.0.1:{port}"
+    ]
 
 
 def test_they_meet_at_an_address_of_ipv6():
@@ -188,33 +244,42 @@ def test_they_meet_at_an_address_of_ipv6():
 def test_one_that_does_not_come_is_named_to_all():
     port = free_port()
     said = meet(at(port, 4, 0, timeout=1), at(port, 4, 2))
-    assert said == [f"--num_processes=4: after 1 s process 1, 3 has not come to 127.0.0.1:{port}"] * 2
+    assert (
+        said
+        == [
+            "num_processes=4: must be the number of processes that run: after 1 s, processes 1, 3 had not connected to "
+            f"127.0.0.1:{port}"
+        ]
+        * 2
+    )
 
 
 def test_nobody_at_the_address():
     port = free_port()
     assert meet(at(port, 2, 1, timeout=1)) == [
-        f"--coordinator=127.0.0.1:{port}: no answer within 1 s; process 0 must run there"
+        f"coordinator=127.0.0.1:{port}: must be the address of process 0, but nothing answered there within 1 s"
     ]
 
 
 def test_different_counts():
     port = free_port()
     said = meet(at(port, 2, 0), at(port, 3, 1))
-    assert said == ["--num_processes: process 1 was told 3, process 0 2; all must be told the same"] * 2
+    assert said == ["num_processes: must be the same for all processes, but is 3 for process 1 and 2 for process 0"] * 2
 
 
 def test_one_number_twice():
     port = free_port()
     said = meet(at(port, 3, 0), at(port, 3, 1), at(port, 3, 1))
-    assert said == ["--process_id=1: two processes have it; each must have its own"] * 3
+    assert said == ["process_id=1: must differ between processes, but two processes have this number"] * 3
 
 
 def test_a_port_that_is_taken():
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         (said,) = meet(at(port, 2, 0))
-    assert said == (f"--coordinator=127.0.0.1:{port}: process 0 cannot listen on port {port} (Address already in use)")
+    assert said == (
+        f"coordinator=127.0.0.1:{port}: must have a port on which process 0 can listen (Address already in use)"
+    )
 
 
 # Real processes
@@ -228,10 +293,8 @@ sys.modules["tensorflow"] = None
 sys.path.insert(0, {str(TESTS)!r})
 import data_redundancy as dr
 from data_redundancy.runtime import processes as distributed
-from data_redundancy.runtime.processes import Processes
-given = dict.fromkeys(Processes.__dataclass_fields__)
-given.update(argument[2:].split("=", 1) for argument in sys.argv[1:] if argument.startswith("--"))
-distributed.start(distributed.parse(given))
+from helpers.joining import join
+join(sys.argv[1:])
 """
 
 
@@ -290,7 +353,7 @@ def test_when_one_is_killed_the_other_ends_and_the_same_command_goes_on(digits_f
     processes[dying].kill()
     died = time.monotonic()
     found = ends(processes)
-    assert time.monotonic() - died < distributed.SILENCE_S + 30
+    assert time.monotonic() - died < watch.SILENCE_S + 30
     assert found[dying][0] == -signal.SIGKILL
     code, _, err = found[1 - dying]
     # With process 0 goes JAX's service, whose clients JAX aborts.
@@ -334,7 +397,7 @@ def test_sigterm_to_a_process_of_its_own_saves_the_run_and_the_same_command_goes
     [
         ("ValueError('x')", 75, "another is gone; the same command goes on from what is finished"),
         ("Stopped('told to stop')", 75, "told to stop; the same command goes on from what is finished"),
-        ("InputError('--a=1: must be 2')", 2, "--a=1: must be 2"),
+        ("InputError('a', 1, 'must be 2')", 2, "a=1: must be 2"),
         ("SystemExit(3)", 3, None),
     ],
 )
@@ -383,21 +446,21 @@ def test_a_mistake_that_one_process_finds_ends_all(digits_folder):
         "import sys\nsys.modules['tensorflow'] = None\nfrom data_redundancy.cli import main\n"
         "from data_redundancy.errors import InputError\nfrom data_redundancy.stages import train\n"
         "if '--process_id=1' in sys.argv:\n"
-        "    def run(*_):\n        raise InputError('--config.x=1: must be 2')\n    train.run = run\n"
+        "    def run(*_):\n        raise InputError('x', 1, 'must be 2')\n    train.run = run\n"
         "sys.exit(main.main())\n"
     )
     arguments = ("-c", code, "train", *JOB, f"--workdir={digits_folder / 'mistake'}", "--config.train.steps=100000")
     first, second = ends(start_all(arguments, cwd=digits_folder, devices=1))
     assert (first[0], second[0]) == (2, 2), (first, second)
-    assert second[2].splitlines()[-1] == "data-redundancy: --config.x=1: must be 2"
-    assert "data-redundancy: stopped, as process 1 was: --config.x=1: must be 2" in first[2]
+    assert second[2].splitlines()[-1] == "data-redundancy: x=1: must be 2"
+    assert "data-redundancy: stopped because process 1 stopped: x=1: must be 2" in first[2]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        (lambda process: ["--num_devices=4"], "--num_devices=4: must be the number of devices there are, which is 2"),
+        (lambda process: ["--num_devices=4"], "--num_devices=4: must be the number of devices of this job, which is 2"),
         (
             lambda process: ["--config.train.batch_size=33"],
             "train.batch_size=33: must be a positive multiple of the number of devices, 2 (2 processes of 1)",
@@ -431,7 +494,7 @@ def test_a_barrier_has_a_time_limit(tmp_path):
     )
     own = lambda process: ["--barrier_timeout_s=1"]  # noqa: E731
     first, _ = ends(start_all(["-c", code], cwd=tmp_path, devices=1, own=own))
-    assert "--barrier_timeout_s=1: another process did not come to 'the end'" in first[1]
+    assert "another process did not reach the barrier 'the end' within barrier_timeout_s=1" in first[1]
 
 
 ONE_THAT_ENDS_WHILE_THE_WATCH_TALKS = """
@@ -441,7 +504,8 @@ process, port = int(sys.argv[1]), sys.argv[2]
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
 from data_redundancy.runtime import processes as distributed
-distributed._BEAT_S = 0.0005
+from data_redundancy.runtime import watch
+watch._BEAT_S = 0.0005
 distributed.start(distributed.Processes())
 print(jax.process_count())
 """

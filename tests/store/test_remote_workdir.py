@@ -24,7 +24,7 @@ from etils.epath import gpath
 
 import data_redundancy as dr
 from data_redundancy.errors import InputError
-from data_redundancy.store import artifacts, filesystems, metrics, workdir
+from data_redundancy.store import artifacts, directories, files, filesystems, manifests, metrics
 from data_redundancy.store.workdir import Workdir
 from helpers.command import TINY, error_line, run_process, run_two_processes, write_digits
 
@@ -102,7 +102,7 @@ def emulator():
 
 @pytest.fixture(autouse=True)
 def settings(monkeypatch):
-    """Tests in this process set what `storage` sets for good, and undo it."""
+    """Sets what `filesystems` sets for good, and undoes it after the test."""
     monkeypatch.setenv("EPATH_USE_TF", "0")
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     gpath._is_tf_installed.cache_clear()  # other tests have asked already
@@ -121,7 +121,7 @@ def use_server(monkeypatch, address: str) -> None:
 def bucket(emulator, monkeypatch):
     """A directory of its own in the bucket."""
     use_server(monkeypatch, emulator)
-    return filesystems.locate(f"gs://bucket/{uuid.uuid4().hex}/w", "--workdir")
+    return filesystems.locate(f"gs://bucket/{uuid.uuid4().hex}/w", "workdir")
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -155,28 +155,28 @@ def without_log_of_libraries(done):
         ("s3://bucket/w", "must be a local path or gs://BUCKET/DIRECTORY"),
         ("gs:/bucket/w", "must be a local path or gs://BUCKET/DIRECTORY"),
         ("file:///tmp/w", "must be a local path or gs://BUCKET/DIRECTORY"),
-        ("gs://", "must name a bucket, gs://BUCKET/DIRECTORY"),
-        ("gs:///w", "must name a bucket, gs://BUCKET/DIRECTORY"),
+        ("gs://", "must name a bucket, as in gs://BUCKET/DIRECTORY"),
+        ("gs:///w", "must name a bucket, as in gs://BUCKET/DIRECTORY"),
         ("gs://bucket/w[1]*", "must not contain * [ ]"),
     ],
 )
 def test_places_that_are_refused(name, told):
     with pytest.raises(InputError) as caught:
         Workdir(name)
-    assert str(caught.value) == f"--workdir={name}: {told}"
+    assert str(caught.value) == f"workdir={name}: {told}"
 
 
 def test_local_places_are_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert filesystems.locate("w", "--workdir") == epath.Path(tmp_path / "w")
-    assert filesystems.locate("~/w", "--workdir") == epath.Path("/home/somebody/w")
-    assert not filesystems.is_remote(filesystems.locate("gs/b", "--workdir"))
+    assert filesystems.locate("w", "workdir") == epath.Path(tmp_path / "w")
+    assert filesystems.locate("~/w", "workdir") == epath.Path("/home/somebody/w")
+    assert not filesystems.is_remote(filesystems.locate("gs/b", "workdir"))
 
 
 def test_a_bucket_needs_gcsfs(monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(InputError, match=r"^--workdir=gs://b/w: needs the package gcsfs; pip install "):
+    with pytest.raises(InputError, match=r"^workdir=gs://b/w: needs the package gcsfs, .*pip install "):
         Workdir("gs://b/w")
 
 
@@ -198,7 +198,7 @@ def test_the_paths_of_a_workdir_in_a_bucket(bucket):
 
 def test_a_file_appears_whole(place):
     path = place / "new" / "a.json"
-    with workdir.atomic_file(path) as partial:
+    with files.atomic_file(path) as partial:
         assert partial.suffix == ".json"
         partial.write_text("one")
         assert not path.exists()
@@ -206,9 +206,9 @@ def test_a_file_appears_whole(place):
 
 
 def test_a_file_that_fails_leaves_the_old_one(place):
-    workdir.write_json(place / "a.json", 1)
+    files.write_json(place / "a.json", 1)
     before = files_below(place)
-    with contextlib.suppress(ZeroDivisionError), workdir.atomic_file(place / "a.json") as partial:
+    with contextlib.suppress(ZeroDivisionError), files.atomic_file(place / "a.json") as partial:
         partial.write_text("half")
         raise ZeroDivisionError
     assert files_below(place) == before
@@ -216,34 +216,34 @@ def test_a_file_that_fails_leaves_the_old_one(place):
 
 def test_json_that_is_missing_broken_or_replaced(place):
     path = place / "a.json"
-    assert workdir.read_json(path) is None
+    assert files.read_json(path) is None
     for value in ({"a": 1}, {"a": "longer than before"}, {}):
-        workdir.write_json(path, value)
-        assert workdir.read_json(path) == value
-    with workdir.atomic_file(path) as partial:
+        files.write_json(path, value)
+        assert files.read_json(path) == value
+    with files.atomic_file(path) as partial:
         partial.write_text("{")
-    with pytest.raises(InputError, match=r"a\.json: not a JSON file .*; remove it and run the stage again$"):
-        workdir.read_json(path)
+    with pytest.raises(InputError, match=r"a\.json: must be a JSON file \(.*\)\. Remove it and run again\.$"):
+        files.read_json(path)
 
 
 def test_a_file_is_written_if_it_changes(place):
-    assert workdir.write_if_changed(place / "a", b"one")
-    assert not workdir.write_if_changed(place / "a", b"one")
-    assert workdir.write_if_changed(place / "a", b"two")
+    assert files.write_if_changed(place / "a", b"one")
+    assert not files.write_if_changed(place / "a", b"one")
+    assert files.write_if_changed(place / "a", b"two")
     assert files_below(place) == {"a": b"two"}
 
 
 def test_what_another_process_writes_is_seen_at_once(bucket):
-    workdir.write_json(bucket / "a.json", 1)
+    files.write_json(bucket / "a.json", 1)
     assert [path.name for path in bucket.iterdir()] == ["a.json"]
     other = f"""
-from data_redundancy.store import filesystems, workdir
-directory = storage.locate({str(bucket)!r}, "--workdir")
-workdir.write_json(directory / "a.json", "another length")
-workdir.write_json(directory / "b.json", 2)
+from data_redundancy.store import files, filesystems
+directory = filesystems.locate({str(bucket)!r}, "workdir")
+files.write_json(directory / "a.json", "another length")
+files.write_json(directory / "b.json", 2)
 """
     subprocess.run([sys.executable, "-c", other], check=True, timeout=120)
-    assert workdir.read_json(bucket / "a.json") == "another length"
+    assert files.read_json(bucket / "a.json") == "another length"
     assert sorted(path.name for path in bucket.iterdir()) == ["a.json", "b.json"]
     assert (bucket / "b.json").is_file()
 
@@ -252,27 +252,27 @@ workdir.write_json(directory / "b.json", 2)
 
 
 def write_artifact(path, *names):
-    with workdir.atomic_directory(path) as partial:
+    with directories.atomic_directory(path) as partial:
         for name in names:
-            with workdir.file_within(partial / name) as file:
+            with files.file_within(partial / name) as file:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(name)
-            assert artifacts.read_manifest(path) is None or not filesystems.is_remote(path)
-        workdir.write_json(partial / artifacts.MANIFEST, list(names))
+            assert manifests.read(path) is None or not filesystems.is_remote(path)
+        files.write_json(partial / manifests.MANIFEST, list(names))
 
 
 def test_a_directory_replaces_the_old_one(place):
     write_artifact(place / "e", "old", "c/0/old", "both")
     write_artifact(place / "e", "new", "c/0/new", "both")
     assert sorted(files_below(place)) == ["e/both", "e/c/0/new", "e/manifest.json", "e/new"]
-    assert artifacts.read_manifest(place / "e") == ["new", "c/0/new", "both"]
+    assert manifests.read(place / "e") == ["new", "c/0/new", "both"]
 
 
 def test_a_directory_that_fails_is_the_old_one_or_none(place):
     write_artifact(place / "e", "old")
     before = files_below(place)
-    with contextlib.suppress(ZeroDivisionError), workdir.atomic_directory(place / "e") as partial:
-        with workdir.file_within(partial / "new") as file:
+    with contextlib.suppress(ZeroDivisionError), directories.atomic_directory(place / "e") as partial:
+        with files.file_within(partial / "new") as file:
             file.write_text("new")
         raise ZeroDivisionError
     assert files_below(place) == ({} if filesystems.is_remote(place) else before)
@@ -283,15 +283,15 @@ def test_a_directory_of_a_killed_process_is_not_whole(bucket, files_first):
     write_artifact(bucket / "e", "old")
     code = f"""
 import os, signal
-from data_redundancy.store import filesystems, workdir
-path = storage.locate({str(bucket / "e")!r}, "--workdir")
-with workdir.atomic_directory(path) as partial:
+from data_redundancy.store import directories, files, filesystems
+path = filesystems.locate({str(bucket / "e")!r}, "workdir")
+with directories.atomic_directory(path) as partial:
     for _ in range({files_first}):
-        workdir.write_json(partial / "half", 1)
+        files.write_json(partial / "half", 1)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == -signal.SIGKILL
-    assert artifacts.read_manifest(bucket / "e") is None
+    assert manifests.read(bucket / "e") is None
     assert sorted(files_below(bucket)) == ["e/half"] * files_first
     write_artifact(bucket / "e", "new")
     assert sorted(files_below(bucket)) == ["e/manifest.json", "e/new"]
@@ -300,7 +300,7 @@ with workdir.atomic_directory(path) as partial:
 def test_a_process_killed_while_it_removes_the_old_directory_leaves_no_manifest(bucket, monkeypatch):
     write_artifact(bucket / "e", "old")
     monkeypatch.setattr(type(bucket), "rmtree", lambda *arguments, **options: pytest.exit("killed"))
-    with pytest.raises(pytest.exit.Exception), workdir.atomic_directory(bucket / "e"):
+    with pytest.raises(pytest.exit.Exception), directories.atomic_directory(bucket / "e"):
         pytest.fail("the block must not start")
     assert sorted(files_below(bucket)) == ["e/old"]
 
@@ -312,16 +312,16 @@ import numpy as np
 process, port, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
-from data_redundancy.store import artifacts, filesystems
+from data_redundancy.store import artifacts, filesystems, manifests
 artifacts.CHUNK_BYTES = 4 * 2 * 5  # 5 rows
-directory = storage.locate(directory, "--workdir") / "embeddings"
+directory = filesystems.locate(directory, "workdir") / "embeddings"
 rows = np.arange(20, dtype=np.float32).reshape(10, 2)
 with artifacts.write_embeddings(directory, np.arange(10), num_dimensions=2, fingerprint={}) as store:
     if process == 1:
         time.sleep(2)
-        assert artifacts.read_manifest(directory) is None, "whole before all rows are there"
+        assert manifests.read(directory) is None, "whole before all rows are there"
     store[5 * process : 5 * process + 5] = rows[5 * process : 5 * process + 5]
-assert artifacts.read_manifest(directory)["num_examples"] == 10
+assert manifests.read(directory)["num_examples"] == 10
 assert np.array_equal(artifacts.read_embeddings(directory)[0], rows)
 """
 
@@ -345,7 +345,7 @@ def test_embeddings_come_back(place, monkeypatch):
     read, read_labels = artifacts.read_embeddings(place / "e")
     assert np.array_equal(read, embeddings)
     assert np.array_equal(read_labels, labels)
-    assert artifacts.read_manifest(place / "e")["num_examples"] == 20
+    assert manifests.read(place / "e")["num_examples"] == 20
     chunks = [f"embedding/c/{row}/0" for row in range(3)]
     assert sorted(files_below(place / "e")) == [
         *chunks,
@@ -361,13 +361,13 @@ def test_a_selection_that_another_job_finished_meanwhile_stays(place):
     """Both have looked, and found nothing; in a bucket not even an object is written again."""
     selection = dr.select(dr.cluster_classes(np.eye(4), np.zeros(4, int)), 0.5)
     about = dict.fromkeys(("labels", "class_names", "tfds_ids", "file_names")) | {"fingerprint": {"a": 1}}
-    with workdir.shared_directory(place / "s", {"a": 1}) as partial:
+    with directories.shared_directory(place / "s", {"a": 1}) as partial:
         (partial / "keep.npy").write_bytes(b"another job's")
-        workdir.write_json(partial / artifacts.MANIFEST, {"fingerprint": {"a": 1}})
+        files.write_json(partial / manifests.MANIFEST, {"fingerprint": {"a": 1}})
     before = files_below(place)
     artifacts.write_selection(place / "s", selection, **about)
     assert files_below(place) == before
-    with pytest.raises(InputError, match="s was made from something else: a: 1 there, 2 now"):
+    with pytest.raises(InputError, match="s: was made with different inputs: a was 1 and is now 2"):
         artifacts.write_selection(place / "s", selection, **{**about, "fingerprint": {"a": 2}})
     assert files_below(place) == before
 
@@ -381,7 +381,7 @@ def test_a_selection_of_a_killed_job_in_a_bucket_is_made_whole(bucket):
 
 
 def test_embeddings_that_are_not_there(place):
-    with pytest.raises(InputError, match=r"embedding: not a Zarr array"):
+    with pytest.raises(InputError, match=r"embedding: must be a Zarr array \("):
         artifacts.read_embeddings(place / "e")
 
 
@@ -390,7 +390,7 @@ def test_dendrograms_come_back(place):
     trees = dr.cluster_classes(rng.normal(size=(40, 3)), np.arange(40) % 4).trees
     assert artifacts.read_dendrograms(place, trees, "class") == {}
     artifacts.remove_dendrograms(place)
-    workdir.write_json(place / "manifest.json", {})
+    files.write_json(place / "manifest.json", {})
     for label in (0, 1, 3):
         path = artifacts.dendrogram_path(place, label, "class")
         artifacts.write_dendrogram(path, members=trees[label].members, linkage=trees[label].linkage)
@@ -413,7 +413,7 @@ def test_selections_come_back(place):
     with (place / "s" / "examples.parquet").open("rb") as file:
         rows = pq.read_table(file).to_pydict()
     assert rows["kept"] == selection.kept.tolist()
-    assert artifacts.read_manifest(place / "s")["fingerprint"] == {"a": 1}
+    assert manifests.read(place / "s")["fingerprint"] == {"a": 1}
 
 
 # Metrics
@@ -502,6 +502,9 @@ def refusing_server(code: int, message: str):
         server.shutdown()
 
 
+UNUSABLE = "must be a directory that can be read and written"
+
+
 def complaint(tmp_path, *arguments, code=WITHOUT_TENSORFLOW) -> str:
     started = time.monotonic()
     done = run_process(*arguments, cwd=tmp_path, code=code)
@@ -512,17 +515,17 @@ def complaint(tmp_path, *arguments, code=WITHOUT_TENSORFLOW) -> str:
 def test_a_bucket_that_is_not_there(emulator, tmp_path, monkeypatch):
     use_server(monkeypatch, emulator)
     line = complaint(tmp_path, "cluster", "--config=digits", "--workdir=gs://nobody/w")
-    assert line == "--workdir=gs://nobody/w: cannot be read and written (no such bucket or object)"
+    assert line == f"--workdir=gs://nobody/w: {UNUSABLE} (no such bucket or object)"
 
 
 def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
     needs("gcsfs")
     use_server(monkeypatch, f"http://127.0.0.1:{free_port()}")
     line = complaint(tmp_path, "cluster", "--config=digits", "--workdir=gs://bucket/w")
-    assert line.startswith("--workdir=gs://bucket/w: cannot be read and written (CURL error Could not connect to serv")
+    assert line.startswith(f"--workdir=gs://bucket/w: {UNUSABLE} (CURL error Could not connect to serv")
     np.save(tmp_path / "e.npy", np.eye(3))
     flags = ("--embeddings=e.npy", "--labels=l.npy", "--fraction=0.1", "--out=gs://bucket/s")
-    assert complaint(tmp_path, "select", *flags).startswith("--out=gs://bucket/s: cannot be read and written (CURL err")
+    assert complaint(tmp_path, "select", *flags).startswith(f"--out=gs://bucket/s: {UNUSABLE} (CURL err")
 
 
 @pytest.mark.parametrize(
@@ -538,7 +541,7 @@ def test_a_server_that_refuses(tmp_path, monkeypatch, code, message):
     with refusing_server(code, message) as address:
         use_server(monkeypatch, address)
         line = complaint(tmp_path, "cluster", "--config=digits", "--workdir=gs://bucket/w")
-    assert line.startswith("--workdir=gs://bucket/w: cannot be read and written (")
+    assert line.startswith(f"--workdir=gs://bucket/w: {UNUSABLE} (")
     assert message.rstrip(".") in line
 
 
@@ -550,17 +553,17 @@ def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         use_server(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
         line = complaint(tmp_path, "cluster", "--config=digits", "--workdir=gs://bucket/w", code=impatient)
-    assert line == "--workdir=gs://bucket/w: cannot be read and written (no answer in 1.5 seconds)"
+    assert line == f"--workdir=gs://bucket/w: {UNUSABLE} (no answer in 1.5 seconds)"
 
 
 IMPATIENT = """
 import asyncio, sys, types
 import gcsfs.retry
-from data_redundancy.store import artifacts, filesystems, workdir
+from data_redundancy.store import artifacts, files, filesystems, manifests
 from data_redundancy.cli import main
 gcsfs.retry.asyncio = types.SimpleNamespace(sleep=lambda seconds: asyncio.sleep(0))
-of_a_directory = storage.kvstore
-storage.kvstore = lambda path: {**of_a_directory(path), "context": {"gcs_request_retries": {"max_retries": 1}}}
+of_a_directory = filesystems.kvstore
+filesystems.kvstore = lambda path: {**of_a_directory(path), "context": {"gcs_request_retries": {"max_retries": 1}}}
 """
 """Tries again at once, and not for minutes."""
 
@@ -570,18 +573,22 @@ storage.kvstore = lambda path: {**of_a_directory(path), "context": {"gcs_request
     ("status", "code", "reason"),
     [
         (403, 2, r"gs://bucket/w/a: cannot be written \(.*no luck.*\)"),
-        (503, 75, r"gs://bucket/w/a: cannot be written for now \(.*no luck.*\); the same command goes on from .*"),
+        (
+            503,
+            75,
+            r"gs://bucket/w/a: cannot be written at the moment \(.*no luck.*\); the same command goes on from .*",
+        ),
     ],
 )
 def test_a_bucket_that_can_no_longer_be_written(tmp_path, monkeypatch, write, status, code, reason):
     needs("gcsfs")
     script = f"""{IMPATIENT}
 def run(argv):
-    path = storage.locate("gs://bucket/w/a", "--workdir")
+    path = filesystems.locate("gs://bucket/w/a", "workdir")
     if {write!r} == "file":
-        workdir.write_json(path, 1)
+        files.write_json(path, 1)
     else:
-        with workdir.writing(path):
+        with files.writing(path):
             artifacts._create_array(path, (2, 2), (2, 2), "float32")
 main._run = run
 sys.exit(main.main())
@@ -593,11 +600,11 @@ sys.exit(main.main())
     assert re.fullmatch(rf"data-redundancy: {reason}\n", done.err), done
 
 
-@pytest.mark.parametrize("read", ["read_manifest", "read_embeddings"])
+@pytest.mark.parametrize("read", ["manifests.read", "artifacts.read_embeddings"])
 def test_a_bucket_that_cannot_be_read_for_the_moment(tmp_path, monkeypatch, read):
     needs("gcsfs")
     script = f"""{IMPATIENT}
-main._run = lambda argv: artifacts.{read}(storage.locate("gs://bucket/w/a", "--workdir"))
+main._run = lambda argv: {read}(filesystems.locate("gs://bucket/w/a", "workdir"))
 sys.exit(main.main())
 """
     with refusing_server(503, "no luck") as address:
