@@ -62,21 +62,32 @@ setup(
         "bench-gpu": ["torch>=2.6", "torchvision>=0.21", "timm>=1.0.20"],
         "test": [
             *GCS,
+            "coverage>=7.10",
             "datasets>=4",
             "gcp-storage-emulator>=2026.7",
             "grain>=0.2.12",
             "hypothesis>=6",
             "ipykernel>=6",
             "kubeflow-trainer-api>=2.3,<3",  # the schema of JobSet
+            "mypy==2.4.1",
             "nbclient>=0.10",
             "nbformat>=5",
             "pandas>=2.2",
             "pytest>=8",
+            "pytest-cov>=7",
             "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff==0.17.6",
             "selenium>=4.30",
             "setuptools>=77",
+            # For Linux the package index has only CUDA builds, about 3 GB with their requirements. pip prefers the CPU
+            # build of this release, 2.13.0+cpu, if --find-links or --extra-index-url offers it. The test that needs
+            # it does not depend on the version of Python.
+            "torch==2.13.0; python_version < '3.12'",
+            "types-protobuf>=6",
+            "types-psutil>=7",
+            "types-tabulate>=0.9",
+            "types-tqdm>=4.67",
             "webdataset>=1",
             "zarr>=3",
         ],

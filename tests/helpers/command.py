@@ -46,10 +46,12 @@ sys.exit(main.main())
 """Code for `run_process`: the command line where TensorFlow is not installed."""
 
 LIMITED = """
-import resource, sys
+import atexit, resource, sys
 sys.modules["tensorflow"] = None  # it is not needed, and slow to import
 from data_redundancy.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+atexit.register(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))  # coverage writes its file after that
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), hard))
 sys.exit(main.main())
 """
 """What a full disk looks like from inside: no file grows beyond so many bytes (the first argument)."""
