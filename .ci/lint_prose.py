@@ -165,10 +165,13 @@ def prose(path: str, source: str) -> str:
 
 
 def _prose_of_code(source: str, tokens: re.Pattern[str]) -> str:
-    parts, end = [], 0
+    parts, end, after_string = [], 0, False
     for token in tokens.finditer(source):
-        parts += [_blank(source[end : token.start()]), _prose_of_token(token)]
-        end = token.end()
+        between = source[end : token.start()]
+        # A string without a space is a name, such as a key, unless it continues the literal before it.
+        is_prose = token["comment"] or " " in token["string"] or (after_string and not between.strip())
+        parts += [_blank(between), _prose_of_token(token) if is_prose else _blank(token)]
+        end, after_string = token.end(), not token["comment"]
     return "".join([*parts, _blank(source[end:])])
 
 
@@ -177,8 +180,6 @@ def _prose_of_token(token: re.Match[str]) -> str:
         return token["comment"]
     prefix = token["prefix"] or ""
     text = token["string"].removeprefix(prefix)
-    if " " not in text:
-        return _blank(token[0])
     if "f" in prefix.lower() or text.startswith("`"):
         text = _without_expressions(text)
     quote = 3 if text[:3] in ('"""', "'''") else 1
