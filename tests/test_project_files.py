@@ -1,5 +1,6 @@
 """Files for contributors agree with what they describe: hooks, workflow, citation and changelog."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -21,7 +22,10 @@ def commands(*targets):
     """The commands of make for these targets, in an environment that is installed."""
     installed = ("setup.py", ".venv/.package", ".venv/.installed")
     arguments = ["make", "--dry-run", "--no-print-directory", *(f"--old-file={file}" for file in installed)]
-    done = subprocess.run([*arguments, "VENV=.venv", *targets], cwd=ROOT, capture_output=True, text=True, check=True)
+    # The tests themselves may run under make, which passes its own options on.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    command = [*arguments, "VENV=.venv", *targets]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
