@@ -40,19 +40,19 @@ import pathlib, sys
 import numpy as np
 import data_redundancy as dr
 from data_redundancy.clustering import dense
-from data_redundancy.clustering.distances import unit_vectors_of
+from data_redundancy.clustering.distances import fixed_point_unit_vectors_of
 
 out = pathlib.Path(sys.argv[1])
 x, labels = np.load(out / "e.npy"), np.load(out / "l.npy")
-for method in ("complete", "average"):
-    on_device = dr.cluster_classes(x, labels, method=method)
+for linkage in ("complete", "average"):
+    on_device = dr.cluster_classes(x, labels, linkage=linkage)
     for label, tree in on_device.trees.items():
-        units = unit_vectors_of(x, tree.members)
-        between = dense.cluster_distances(units, np.arange(len(units)), method)
-        merges = dense.agglomerate(between, np.ones(len(units)), method).in_order(method)
+        units = fixed_point_unit_vectors_of(x, tree.members)
+        between = dense.cluster_distances(units, np.arange(len(units)), linkage)
+        merges = dense.agglomerate(between, np.ones(len(units)), linkage).in_order(linkage)
         # Copies are contracted first, which rounds off averages otherwise.
-        assert np.allclose(merges.height, tree.linkage[:, 2], rtol=0, atol=0 if method == "complete" else 1e-12)
-    print(f"{method}: trees built by rounds on the device have the heights of those built on the host")
+        assert np.allclose(merges.height, tree.merges[:, 2], rtol=0, atol=0 if linkage == "complete" else 1e-12)
+    print(f"{linkage}: trees built by rounds on the device have the heights of those built on the host")
 PY
 for workload in gpu-imagenet gpu-1m gpu-dataset; do
     "$python" -m benchmarks.clustering --only="$workload" --json="$out/$workload.json"

@@ -16,7 +16,7 @@ import os
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from data_redundancy.errors import InputError
+from data_redundancy.errors import InputError, choice_error
 from data_redundancy.version import __version__
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def cluster_classes(
     embeddings: "ArrayLike",
     labels: "ArrayLike | None" = None,
     *,
-    method: str = "complete",
+    linkage: str = "complete",
     scope: str = "class",
     max_prune_fraction: float | None = None,
     memory_limit_gb: float | None = None,
@@ -77,7 +77,7 @@ def cluster_classes(
     Args:
       embeddings: [N, D] floats or integers.
       labels: [N] integers, not negative; not needed where `scope` is `dataset`.
-      method: the linkage: `complete`, `average` or `single`.
+      linkage: `complete`, `average` or `single`.
       scope: `class` gives every class a tree of its own; `dataset` ignores the labels, for one tree of everything.
       max_prune_fraction: the largest fraction that will be pruned, the same share of every class; trees are truncated
         there, which takes a small part of the time and memory. By default they are whole, as cuts at one height of all
@@ -95,25 +95,25 @@ def cluster_classes(
     import numpy as np
 
     from data_redundancy.clustering import classwise
-    from data_redundancy.clustering.dendrograms import check_labels
     from data_redundancy.clustering.distances import as_float_matrix
     from data_redundancy.selection import allocation
+    from data_redundancy.selection.grouping import as_labels
 
     if scope not in ("class", "dataset"):
-        raise InputError(f"scope {scope!r} is not one of class, dataset")
+        raise choice_error("scope", scope, ("class", "dataset"))
     is_number = isinstance(memory_limit_gb, Real) and not isinstance(memory_limit_gb, bool)
     if memory_limit_gb is not None and not (is_number and 0 < memory_limit_gb < math.inf):
-        raise InputError(f"memory_limit_gb: {memory_limit_gb!r}, but a number greater than 0 is needed")
+        raise InputError("memory_limit_gb", memory_limit_gb, "must be a number greater than 0")
     embeddings = as_float_matrix(embeddings, "embeddings")
     if labels is None and scope == "class":
-        raise InputError("labels: needed where scope is 'class'")
-    labels = np.zeros(len(embeddings), np.int64) if labels is None else check_labels(labels, len(embeddings))
+        raise InputError("labels", None, "must be given if scope is 'class'")
+    labels = np.zeros(len(embeddings), np.int64) if labels is None else as_labels(labels, len(embeddings))
     if scope == "dataset":
         labels = np.zeros_like(labels)
     return classwise.cluster_classes(
         embeddings,
         labels,
-        method=method,
+        linkage=linkage,
         num_merges=None if max_prune_fraction is None else allocation.most_pruned(labels, max_prune_fraction),
         memory_limit=None if memory_limit_gb is None else memory_limit_gb * 1e9,
         progress=progress,
@@ -197,28 +197,27 @@ def write_gallery(
     import numpy as np
 
     from data_redundancy.clustering import near_duplicates
-    from data_redundancy.clustering.dendrograms import check_labels
     from data_redundancy.clustering.distances import check_embeddings
-    from data_redundancy.gallery import Suspects, arrays, default_near_duplicate
+    from data_redundancy.gallery import NearDuplicates, arrays, default_near_duplicate
+    from data_redundancy.selection.grouping import as_labels
 
     embeddings = check_embeddings(embeddings)
     if len(embeddings) != selection.num_examples:
-        raise InputError(
-            f"embeddings: {len(embeddings)} embeddings for a selection of {selection.num_examples} examples"
-        )
+        requirement = f"must have one row per example, but has {len(embeddings)} for {selection.num_examples} examples"
+        raise InputError("embeddings", None, requirement)
     if max_warnings < 0:
-        raise InputError(f"max_warnings: {max_warnings}, but 0 or more is needed")
+        raise InputError("max_warnings", max_warnings, "must be at least 0")
     has_labels = labels is not None
-    labels = check_labels(labels, len(embeddings)) if has_labels else np.zeros(len(embeddings), np.int64)
+    labels = as_labels(labels, len(embeddings)) if has_labels else np.zeros(len(embeddings), np.int64)
     train, names = arrays.split(labels, images=images, class_names=class_names, ids=ids)
     selected = arrays.selected(selection)
-    height, errors, notes = default_near_duplicate(selected), near_duplicates.NONE, []
+    height, errors, notes = default_near_duplicate(selected), near_duplicates.NO_PAIRS, []
     if has_labels and max_warnings and height is not None:
-        errors, _ = near_duplicates.find_suspects(embeddings, labels, height=height, limit=max_warnings)
+        errors, _ = near_duplicates.find_near_duplicates(embeddings, labels, height=height, limit=max_warnings)
         notes.append(f"Near-duplicates are images at a cosine distance of at most {height:.3g}.")
     else:
         notes.append("Near-duplicates with different labels were not looked for.")
-    found = Suspects(*((p.first, p.second, p.distance) for p in (errors, near_duplicates.NONE)))
+    found = NearDuplicates(*((p.first, p.second, p.distance) for p in (errors, near_duplicates.NO_PAIRS)))
     return arrays.write(
         directory,
         selected,
@@ -226,6 +225,6 @@ def write_gallery(
         train=train,
         class_names=names,
         title=title,
-        suspects=found,
+        near_duplicates=found,
         notes=notes,
     )

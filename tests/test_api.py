@@ -57,12 +57,12 @@ def test_digits_end_to_end():
     zeros = np.flatnonzero(labels == 0)
     cluster = dr.cut(pixels[zeros], num_clusters=len(zeros) - 18)
     assert len(np.unique(np.stack([cluster, selection.cluster[zeros]]), axis=1).T) == len(zeros) - 18
-    assert np.array_equal(dr.linkage(pixels[zeros]), dendrograms.trees[0].linkage)
+    assert np.array_equal(dr.linkage(pixels[zeros]), dendrograms.trees[0].merges)
 
 
 def test_select_takes_method_allocation_and_seed():
     pixels, labels = load_digits(return_X_y=True)
-    dendrograms = dr.cluster_classes(pixels[:300], labels[:300], method="single")
+    dendrograms = dr.cluster_classes(pixels[:300], labels[:300], linkage="single")
     default = dr.select(dendrograms)
     assert (default.method, default.prune_fraction, len(default.redundant)) == ("agglomerative", 0.1, 30)
     a, b = (dr.select(dendrograms, 0.2, method="random", allocation="global", seed=seed) for seed in (1, 2))
@@ -76,7 +76,7 @@ def test_lists_are_welcome():
 
 
 def test_errors_are_value_errors_of_one_line():
-    with pytest.raises(dr.InputError, match=r"^labels: 2 labels for 3 embeddings$") as caught:
+    with pytest.raises(dr.InputError, match=r"^labels: must have one label per embedding, but has 2 for 3 embeddings$") as caught:
         dr.cluster_classes(np.ones((3, 2)), [0, 1])
     assert isinstance(caught.value, ValueError)
 

@@ -1,96 +1,102 @@
-"""One tree for every class of a data set, over devices and processes."""
+"""One tree for every class of a data set, over devices, threads and processes."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms, check_labels
-from data_redundancy.clustering.distances import check_embeddings, unit_vectors_of
-from data_redundancy.clustering.linkage import check_method, to_linkage
+from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
+from data_redundancy.clustering.distances import check_embeddings, fixed_point_unit_vectors_of
+from data_redundancy.clustering.linkage import check_linkage, to_linkage
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.search import device_memory, first_merges, fits_accelerator, whole_trees
-from data_redundancy.clustering.strategy import WHOLE
-from data_redundancy.clustering.workload import Workload, make_workload, side_by_side
+from data_redundancy.clustering.strategy import SMALL_CLASS_ROWS
+from data_redundancy.clustering.workload import Workload, make_workload, num_concurrent
+from data_redundancy.selection.grouping import as_labels
 
-_LARGEST_IN_BATCH = 8192  # rows; one such class keeps an accelerator busy
+_LARGEST_IN_BATCH = 8192  # rows; a larger class keeps an accelerator busy on its own
 
 
 def cluster_each(
     embeddings: np.ndarray,
-    work: Workload,
+    workload: Workload,
     labels: Sequence[int],
     *,
     together: bool = False,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[int, Dendrogram]]:
-    """Clusters classes: many at once on accelerators, small ones side by side, the others one after the other.
+    """Clusters classes: batches of them on accelerators, then small ones in threads, then large ones one by one.
 
     Args:
-      embeddings: [N, D] floats, of the whole data set, as from `check_embeddings`.
-      work: from `prepare`.
-      labels: the classes to cluster.
-      together: whether all processes do this at the same time, sharing the work on every class.
-      on_block: is told how many blocks of how many are done in a pass over a class; not of small ones, which are
-        clustered side by side.
+        embeddings: [N, D] floats of the whole data set, as from `check_embeddings`.
+        workload: as from `make_workload`.
+        labels: the classes to cluster.
+        together: whether all processes call this at the same time with the same arguments, to divide the work on every
+            class.
+        on_block: called during a search for pairs in a large class, with the number of blocks done and the number of
+            blocks in all.
 
     Yields:
-      A label and its tree.
+        A label and its tree.
 
     Raises:
-      InputError: too little memory.
+        InputError: memory does not suffice.
     """
-    at_once = [] if together else [label for label in labels if _is_for_batch(work, label)]
-    for batch in _batches(work, at_once):
-        units = [unit_vectors_of(embeddings, work.classes[label]) for label in batch]
-        for label, merges in zip(batch, whole_trees(units, work.method, device_memory()), strict=True):
-            yield label, _dendrogram(work, label, merges)
-    rest = sorted(set(labels) - set(at_once))
-    small = [] if together else [label for label in rest if len(work.classes[label]) <= WHOLE]
+    in_batches = [] if together else [label for label in labels if _is_for_batch(workload, label)]
+    for batch in _batches(workload, in_batches):
+        units = [fixed_point_unit_vectors_of(embeddings, workload.classes[label]) for label in batch]
+        for label, merges in zip(batch, whole_trees(units, workload.linkage, device_memory()), strict=True):
+            yield label, _dendrogram(workload, label, merges)
+    rest = sorted(set(labels) - set(in_batches))
+    small = [] if together else [label for label in rest if len(workload.classes[label]) <= SMALL_CLASS_ROWS]
 
     def cluster(label: int, on_block: Callable[[int, int], None] | None = None) -> Dendrogram:
-        units = unit_vectors_of(embeddings, work.classes[label])
+        units = fixed_point_unit_vectors_of(embeddings, workload.classes[label])
         merges = first_merges(
             units,
-            work.num_merges[label],
-            work.method,
-            memory_limit=work.memory_limit,
+            workload.num_merges[label],
+            workload.linkage,
+            memory_limit=workload.memory_limit,
             together=together,
             on_block=on_block,
+            label=workload.label_in_errors(label),
         )
-        return _dendrogram(work, label, merges)
+        return _dendrogram(workload, label, merges)
 
-    yield from zip(small, _in_threads(cluster, small, side_by_side(work, small)), strict=True)
+    yield from zip(small, _in_threads(cluster, small, num_concurrent(workload, small)), strict=True)
     for label in sorted(set(rest) - set(small)):
         yield label, cluster(label, on_block)
 
 
 def _in_threads(cluster: Callable[[int], Dendrogram], labels: list[int], num_threads: int) -> Iterator[Dendrogram]:
+    """Clusters classes in threads and yields their trees in order; at most `num_threads` trees wait to be yielded."""
     with threadpool_limits(1 if num_threads > 1 else None, "blas"), ThreadPoolExecutor(num_threads) as threads:
-        ahead = deque(threads.submit(cluster, label) for label in labels[:num_threads])
-        for label in [*labels[num_threads:], *[None] * len(ahead)]:
-            done = ahead.popleft().result()
+        pending = deque(threads.submit(cluster, label) for label in labels[:num_threads])
+        for label in [*labels[num_threads:], *[None] * len(pending)]:
+            done = pending.popleft().result()
             if label is not None:
-                ahead.append(threads.submit(cluster, label))
+                pending.append(threads.submit(cluster, label))
             yield done
 
 
-def _is_for_batch(work: Workload, label: int) -> bool:
-    """Whether a class is one of those that accelerators cluster many at once."""
-    size = len(work.classes[label])
-    is_small = size <= _LARGEST_IN_BATCH and work.strategy(label).way == "matrix"
-    return is_small and fits_accelerator(size, work.num_dimensions, work.method)
+def _is_for_batch(workload: Workload, label: int) -> bool:
+    """Returns whether accelerators cluster a class in a batch with others."""
+    size = len(workload.classes[label])
+    is_small = size <= _LARGEST_IN_BATCH and workload.strategy(label).algorithm == "matrix"
+    return is_small and fits_accelerator(size, workload.num_dimensions, workload.linkage)
 
 
-def _batches(work: Workload, labels: list[int]) -> Iterator[list[int]]:
-    """Classes to give to the accelerators together: as many as take a quarter of the memory on the host."""
-    batch, num_bytes = [], 0
+def _batches(workload: Workload, labels: list[int]) -> Iterator[list[int]]:
+    """Divides classes into batches, each of as many classes as fit into a quarter of the host's memory."""
+    batch: list[int] = []
+    num_bytes = 0
     for label in labels:
-        needed = 3 * 8 * len(work.classes[label]) * work.num_dimensions  # copied without repetitions, and to be sent
-        if batch and num_bytes + needed > work.memory_limit / 4:
+        # Three copies: the vectors, the distinct ones among them, and the padded ones that are copied to a device.
+        needed = 3 * 8 * len(workload.classes[label]) * workload.num_dimensions
+        if batch and num_bytes + needed > workload.memory_limit / 4:
             yield batch
             batch, num_bytes = [], 0
         batch.append(label)
@@ -99,46 +105,45 @@ def _batches(work: Workload, labels: list[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _dendrogram(work: Workload, label: int, merges: Merges) -> Dendrogram:
-    members = work.classes[label]
-    return Dendrogram(members, to_linkage(len(members), merges[: work.num_merges[label]]))
+def _dendrogram(workload: Workload, label: int, merges: Merges) -> Dendrogram:
+    members = workload.classes[label]
+    return Dendrogram(members, to_linkage(len(members), merges[: workload.num_merges[label]]))
 
 
 def cluster_classes(
     embeddings: ArrayLike,
     labels: ArrayLike,
     *,
-    method: str = "complete",
+    linkage: str = "complete",
     num_merges: Mapping[int, int] | None = None,
     memory_limit: float | None = None,
-    progress: Callable[[Sequence[int]], Sequence[int]] | None = None,
+    progress: Callable[[Sequence[int]], Iterable[int]] | None = None,
 ) -> Dendrograms:
     """Clusters every class on its own, bottom-up under the cosine distance.
 
     Args:
-      embeddings: [N, D] floats or integers.
-      labels: [N] integers, not negative.
-      method: the linkage: `complete`, `average` or `single`.
-      num_merges: for every label, how many merges of its tree are wanted; by default all.
-      memory_limit: in bytes; by default a share of what is free.
-      progress: wraps the list of classes that is being worked through, as `tqdm.tqdm` does.
+        embeddings: [N, D] floats or integers.
+        labels: [N] integers, not negative.
+        linkage: `complete`, `average` or `single`.
+        num_merges: for every label, how many merges of its tree to compute; by default all.
+        memory_limit: in bytes; by default a share of the free memory.
+        progress: wraps the list of classes that is iterated over, like `tqdm.tqdm`.
 
     Returns:
-      The trees of all classes.
+        The trees of all classes.
 
     Raises:
-      InputError: an unknown linkage, lengths that differ, labels that are not integers from 0, embeddings that hold
-        NaN, an infinity or a zero vector (the first offending index is named), or a class that does not fit into
-        memory.
+        InputError: the linkage is unknown, lengths differ, labels are not integers of at least 0, embeddings contain
+            NaN, an infinity or a zero vector (the first such index is named), or a class does not fit into memory.
     """
-    check_method(method)
+    check_linkage(linkage)
     embeddings = check_embeddings(embeddings)
-    labels = check_labels(labels, len(embeddings))
-    work = make_workload(embeddings, labels, method=method, num_merges=num_merges, memory_limit=memory_limit)
-    for label in work.classes:
-        work.strategy(label)
-    order = list(work.classes)
-    each = cluster_each(embeddings, work, order)
-    # The wrapper of the list is only there to count what comes out.
+    labels = as_labels(labels, len(embeddings))
+    workload = make_workload(embeddings, labels, linkage=linkage, num_merges=num_merges, memory_limit=memory_limit)
+    for label in workload.classes:
+        workload.strategy(label)  # raises before any work is done
+    order = list(workload.classes)
+    each = cluster_each(embeddings, workload, order)
+    # The wrapped list is iterated over only to show progress; the trees may come in another order.
     trees = dict(found for _, found in zip(order if progress is None else progress(order), each, strict=True))
-    return Dendrograms(embeddings, labels, trees, method)
+    return Dendrograms(embeddings, labels, trees, linkage)

@@ -1,7 +1,7 @@
-"""Agglomeration on the matrix of all distances.
+"""Agglomerative clustering on the matrix of all distances, on the host.
 
-Complete and average linkage: in rounds that merge all clusters that are each other's nearest. Single linkage, which
-would take thousands of rounds: along the minimum spanning tree.
+Complete and average linkage merge, in rounds, all pairs of clusters that are each other's nearest. Single linkage would
+need thousands of rounds; it follows the minimum spanning tree instead.
 """
 
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ _JOIN = {"complete": np.maximum, "single": np.minimum, "average": np.add}
 _NEUTRAL = {"complete": -np.inf, "single": np.inf, "average": 0.0}
 
 
-def cluster_distances(units: Units, starts: np.ndarray, method: str) -> np.ndarray:
-    """The distances between clusters.
+def cluster_distances(units: Units, starts: np.ndarray, linkage: str) -> np.ndarray:
+    """Computes the matrix of distances between clusters.
 
     Args:
-      units: n unit vectors, cluster by cluster.
-      starts: [K] ascending integers, where each cluster begins.
-      method: the linkage: the largest distance between members (`complete`), the smallest (`single`), or the sum of all
-        (`average`; every cluster is one vector then).
+        units: n unit vectors, sorted by cluster.
+        starts: [K] ascending integers, the first vector of each cluster.
+        linkage: the largest distance between members (`complete`), the smallest (`single`), or the sum of all distances
+            (`average`, for which every cluster must be a single vector).
 
     Returns:
-      [K, K] float64, symmetric; what is on the diagonal means nothing.
+        [K, K] float64, symmetric; the diagonal is meaningless.
     """
-    join = _JOIN[method]
-    between = np.full((len(starts), len(starts)), _NEUTRAL[method])
-    # At least four to a side, as half of them are left out.
+    join = _JOIN[linkage]
+    between = np.full((len(starts), len(starts)), _NEUTRAL[linkage])
+    # At least four blocks per side, since almost half of the pairs of blocks are mirrored and need not be computed.
     step = min(BLOCK_ROWS, padded_size(-(-len(units) // 4)))
     blocks = [_Block(starts, start, min(start + step, len(units))) for start in range(0, len(units), step)]
     for number, a in enumerate(blocks):
@@ -41,14 +41,14 @@ def cluster_distances(units: Units, starts: np.ndarray, method: str) -> np.ndarr
             part = between[a.clusters, b.clusters]
             join(part, distances, out=part)
             if a is not b:
-                # Of a cluster that lies in both blocks, what is within it does no harm: that is the diagonal.
+                # A cluster that lies in both blocks is also joined with itself, which changes only the diagonal.
                 mirrored = between[b.clusters, a.clusters]
                 join(mirrored, distances.T, out=mirrored)
     return between
 
 
 class _Block:
-    """Some rows and the clusters they belong to."""
+    """A range of rows, and the clusters that these belong to."""
 
     def __init__(self, starts: np.ndarray, start: int, stop: int):
         first, end = np.searchsorted(starts, start, side="right") - 1, np.searchsorted(starts, stop)
@@ -57,24 +57,25 @@ class _Block:
         self._is_finest = len(self._starts) == stop - start
 
     def reduce(self, distances: np.ndarray, join: np.ufunc, *, axis: int) -> np.ndarray:
+        """Joins the distances of rows, along an axis, to distances of clusters."""
         return distances if self._is_finest else join.reduceat(distances, self._starts, axis=axis)
 
 
-def agglomerate(between: np.ndarray, sizes: np.ndarray, method: str) -> Merges:
-    """All merges of complete or average linkage, by rounds on the host.
+def agglomerate(between: np.ndarray, sizes: np.ndarray, linkage: str) -> Merges:
+    """Computes all merges of complete or average linkage, in rounds.
 
-    A round merges all pairs of clusters that are each other's nearest; of equally near ones that of the lowest row
-    counts as the nearest. Only what a merge touches is looked at again.
+    A round merges all pairs of clusters that are each other's nearest. Of clusters at equal distances, the one with the
+    lowest row counts as the nearest. Only clusters affected by a merge look up their nearest cluster again.
 
     Args:
-      between: [K, K] float64 as from `cluster_distances`; is overwritten.
-      sizes: [K] integers, members of each cluster.
-      method: the linkage.
+        between: [K, K] float64 as from `cluster_distances`; is overwritten.
+        sizes: [K] integers, the number of members of each cluster.
+        linkage: `complete` or `average`.
 
     Returns:
-      The K-1 merges; clusters are called by their lowest row.
+        The K-1 merges; clusters are identified by their lowest row.
     """
-    state = _Rounds(between, sizes.astype(np.float64), method)
+    state = _Rounds(between, sizes.astype(np.float64), linkage)
     merges = [Merges.none()]
     while state.num_alive > 1:
         height, low, high = state.merge()
@@ -83,27 +84,27 @@ def agglomerate(between: np.ndarray, sizes: np.ndarray, method: str) -> Merges:
 
 
 class _Rounds:
-    """The distances between the clusters that are left, and the nearest of each."""
+    """The distances between the remaining clusters, and the nearest cluster of each."""
 
-    def __init__(self, between: np.ndarray, sizes: np.ndarray, method: str):
+    def __init__(self, between: np.ndarray, sizes: np.ndarray, linkage: str):
         np.fill_diagonal(between, np.inf)
-        self._between, self._sizes, self._method, self._join = between, sizes, method, _JOIN[method]
-        self._rows = np.arange(len(sizes))
-        self._alive = np.ones(len(sizes), bool)
-        self._reached = np.zeros(len(sizes))
-        self._nearest = np.empty(len(sizes), np.int64)
-        self._distance = np.empty(len(sizes))
+        self._between, self._sizes, self._linkage, self._join = between, sizes, linkage, _JOIN[linkage]
+        self._rows: np.ndarray = np.arange(len(sizes))
+        self._alive: np.ndarray = np.ones(len(sizes), bool)
+        self._reached: np.ndarray = np.zeros(len(sizes))
+        self._nearest: np.ndarray = np.empty(len(sizes), np.int64)
+        self._distance: np.ndarray = np.empty(len(sizes))
         self.num_alive = len(sizes)
         if self.num_alive > 1:
-            self._look_again(np.arange(len(sizes)))
+            self._look_up(np.arange(len(sizes)))
 
     def merge(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Carries out one round; gives the heights and the lowest rows of what it merged."""
+        """Carries out one round; returns the heights, and the lowest rows of the clusters that it merged, [m] each."""
         position = np.arange(len(self._rows))
         is_first = self._alive & (self._nearest[self._nearest] == position) & (position < self._nearest)
         low = np.flatnonzero(is_first)
         high = self._nearest[low]
-        # Rounding may put an average a little below those it is made of.
+        # Rounding may make an average slightly smaller than the heights of its parts.
         height = np.maximum(self._distance[low], np.maximum(self._reached[low], self._reached[high]))
         merged = height, self._rows[low], self._rows[high]
         self._reached[low] = height
@@ -111,12 +112,12 @@ class _Rounds:
         if self.num_alive > 1:
             stale = self._join_rows(low, high)
             if self.num_alive < 0.7 * len(self._rows):
-                stale = self._drop_dead(stale)
-            self._look_again(np.flatnonzero(stale & self._alive))
+                stale = self._compact(stale)
+            self._look_up(np.flatnonzero(stale & self._alive))
         return merged
 
     def _join_rows(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Updates distances; says which clusters may have another nearest one now."""
+        """Updates distances after merges; returns which clusters may have another nearest cluster now, [K] bool."""
         between = self._between
         for some in self._slices(len(low)):
             joined = self._join(between[low[some]], between[high[some]])
@@ -124,8 +125,9 @@ class _Rounds:
             joined[:, high] = np.inf
             between[low[some]] = joined
         among = between[np.ix_(low, low)]
-        if self._method == "average":
-            among = np.triu(among) + np.triu(among, 1).T  # sums depend on the order of adding: one of the two counts
+        if self._linkage == "average":
+            # A sum depends on the order of its terms. The upper triangle is used for both.
+            among = np.triu(among) + np.triu(among, 1).T
         np.fill_diagonal(among, np.inf)
         between[np.ix_(low, low)] = among
         self._sizes[low] += self._sizes[high]
@@ -140,20 +142,20 @@ class _Rounds:
         between[:, high] = between[high] = np.inf
         return is_stale
 
-    def _drop_dead(self, stale: np.ndarray) -> np.ndarray:
-        """Moves what is left to the front of the matrix, in place."""
+    def _compact(self, stale: np.ndarray) -> np.ndarray:
+        """Moves the remaining clusters to the front of the matrix, in place; returns their part of `stale`."""
         keep = np.flatnonzero(self._alive)
         for row, source in enumerate(keep):
             self._between[row, : len(keep)] = self._between[source][keep]
         self._between = self._between[: len(keep), : len(keep)]
         new_position = np.cumsum(self._alive) - 1
         self._nearest = new_position[self._nearest[keep]]
-        self._rows, self._sizes, self._distance, self._reached, self._alive = (
-            a[keep] for a in (self._rows, self._sizes, self._distance, self._reached, self._alive)
-        )
+        self._rows, self._sizes, self._distance = self._rows[keep], self._sizes[keep], self._distance[keep]
+        self._reached, self._alive = self._reached[keep], self._alive[keep]
         return stale[keep]
 
-    def _look_again(self, rows: np.ndarray) -> None:
+    def _look_up(self, rows: np.ndarray) -> None:
+        """Looks up the nearest clusters of some rows of the matrix."""
         for some in self._slices(len(rows)):
             distances = self._distances_of(self._between[rows[some]], self._sizes[rows[some]])
             nearest = distances.argmin(axis=1)
@@ -161,22 +163,23 @@ class _Rounds:
             self._distance[rows[some]] = distances[np.arange(len(nearest)), nearest]
 
     def _slices(self, num_rows: int) -> Iterator[slice]:
-        """So many rows of the matrix at a time that copies of them are small beside it."""
+        """Divides rows of the matrix into slices small enough that copies of them take little memory."""
         step = max(1, 2**22 // len(self._rows))
         return (slice(start, start + step) for start in range(0, num_rows, step))
 
     def _distances_of(self, rows: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        return rows / (sizes[:, None] * self._sizes) if self._method == "average" else rows
+        """Returns distances [m, K], given rows of the matrix [m, K] and the sizes of their clusters [m]."""
+        return rows / (sizes[:, None] * self._sizes) if self._linkage == "average" else rows
 
 
-def span(between: np.ndarray) -> Graph:
-    """The minimum spanning tree, by Prim's algorithm: the pairs at which single linkage merges.
+def minimum_spanning_tree(between: np.ndarray) -> Graph:
+    """Computes the minimum spanning tree by Prim's algorithm. Its edges are the pairs at which single linkage merges.
 
     Args:
-      between: [n, n] float64, symmetric.
+        between: [n, n] float64, symmetric.
 
     Returns:
-      The n-1 pairs of rows that connect all rows, the first ones in the order of (distance, lower row, higher row).
+        The n-1 edges. Edges are compared by (distance, lower row, higher row), so that the tree is unique.
     """
     num_rows = len(between)
     outside = np.arange(1, num_rows)
@@ -188,7 +191,7 @@ def span(between: np.ndarray) -> Graph:
         chosen = ties[np.lexsort(ends[::-1])[0]] if len(ties) > 1 else ties[0]
         new = outside[chosen]
         pairs[step] = sorted((inside[chosen], new))
-        outside, distance, inside = (np.delete(a, chosen) for a in (outside, distance, inside))
+        outside, distance, inside = np.delete(outside, chosen), np.delete(distance, chosen), np.delete(inside, chosen)
         from_new = between[new, outside]
         nearer = (from_new < distance) | ((from_new == distance) & (new < inside))
         distance[nearer], inside[nearer] = from_new[nearer], new

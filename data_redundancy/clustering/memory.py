@@ -1,22 +1,25 @@
-"""How much memory there is."""
+"""The memory that clustering may use."""
 
 import pathlib
 
 import psutil
 
 SHARE_OF_FREE = 0.6
-"""What clustering takes of what is free, unless told otherwise."""
+"""The share of free memory that clustering uses by default."""
 
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 
 
 def default_limit() -> float:
-    """The bytes that clustering may use where no limit is given."""
+    """Returns the number of bytes that clustering may use if no limit is given."""
     return SHARE_OF_FREE * free()
 
 
 def free() -> float:
-    """The bytes that this process can still get: of the machine, or of its container where that has less."""
+    """Returns the number of bytes that this process can still allocate.
+
+    That is the free memory of the machine, or of the container if that is less.
+    """
     available = psutil.virtual_memory().available
     try:
         limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
@@ -25,5 +28,5 @@ def free() -> float:
         return available
     if limit == "max":
         return available
-    # Files that were read count as used, but make room when it is needed.
+    # The cache of files counts as used, but is freed on demand.
     return min(available, max(0, int(limit) - int(used) + int(statistics.get("inactive_file", 0))))

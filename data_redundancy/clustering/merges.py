@@ -1,4 +1,4 @@
-"""Merges of clusters: what all ways of agglomerating find."""
+"""Merges of clusters, the common result of all clustering algorithms."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Merges:
-    """Merges of clusters, which are called by their lowest member.
+    """A sequence of merges. A cluster is identified by its lowest member.
 
     Attributes:
-      height: [M] float64.
-      low: [M] int64, the lowest member of one cluster, and of the merged one.
-      high: [M] int64, the lowest member of the other cluster, above `low`.
-      round: [M] int64, rises from a merge to those that build on it.
+        height: [M] float64, the distances at which clusters merge.
+        low: [M] int64, the lowest member of one cluster, and of the merged cluster.
+        high: [M] int64, the lowest member of the other cluster, greater than `low`.
+        round: [M] int64, greater than the rounds of the merges that made the two clusters.
     """
 
     height: np.ndarray
@@ -27,28 +27,28 @@ class Merges:
     def __getitem__(self, which: np.ndarray | slice) -> "Merges":
         return Merges(self.height[which], self.low[which], self.high[which], self.round[which])
 
-    def renamed(self, rows: np.ndarray) -> "Merges":
-        """The same merges where row i is called `rows[i]`, ascending."""
+    def renumbered(self, rows: np.ndarray) -> "Merges":
+        """Returns the same merges with row i replaced by `rows[i]`, which must be ascending."""
         return Merges(self.height, rows[self.low], rows[self.high], self.round)
 
-    def in_order(self, method: str) -> "Merges":
-        """The merges in the order in which they are made: by height, then as `method` breaks ties."""
-        by_members = (self.high, self.low) if method == "complete" else (self.high, self.low, self.round)
+    def in_order(self, linkage: str) -> "Merges":
+        """Returns the merges sorted by height, and at equal heights as the linkage breaks ties."""
+        by_members = (self.high, self.low) if linkage == "complete" else (self.high, self.low, self.round)
         return self[np.lexsort((*by_members, self.height))]
 
     @staticmethod
     def none() -> "Merges":
-        """No merges."""
+        """Returns an empty sequence of merges."""
         return Merges(np.empty(0), *(np.empty(0, np.int64) for _ in range(3)))
 
     @staticmethod
     def concatenate(parts: list["Merges"]) -> "Merges":
-        """All merges of several parts, each of which builds on those before it."""
+        """Concatenates sequences of merges, each of which may build on those before it."""
         rounds, num_rounds = [], 0
         for part in parts:
             rounds.append(part.round + num_rounds)
             num_rounds += part.round.max(initial=-1) + 1
-        return Merges(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("height", "low", "high")),
-            np.concatenate(rounds),
+        height, low, high = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("height", "low", "high")
         )
+        return Merges(height, low, high, np.concatenate(rounds))

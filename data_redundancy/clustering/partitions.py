@@ -1,4 +1,4 @@
-"""Partitions: which cluster every row belongs to."""
+"""Partitions of rows into clusters."""
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -8,13 +8,13 @@ from data_redundancy.clustering.merges import Merges
 
 
 def number_by_lowest_member(cluster: np.ndarray) -> np.ndarray:
-    """Renumbers clusters 0..K-1 in the order in which they first appear.
+    """Renumbers clusters 0..K-1 in the order of their lowest members.
 
     Args:
-      cluster: [n] integers, any ids.
+        cluster: [n] integers, arbitrary ids.
 
     Returns:
-      [n] int64, the same partition.
+        [n] int64, the same partition.
     """
     _, first, inverse = np.unique(cluster, return_index=True, return_inverse=True)
     number = np.empty(len(first), np.int64)
@@ -23,11 +23,17 @@ def number_by_lowest_member(cluster: np.ndarray) -> np.ndarray:
 
 
 def partition(num_rows: int, merges: Merges) -> np.ndarray:
-    """The clusters that merges make of `num_rows` rows, [n] int64 from 0, numbered by their lowest member."""
+    """Returns the clusters after some merges of rows, [num_rows] int64 from 0, numbered by their lowest members."""
     return number_by_lowest_member(components(num_rows, merges.low, merges.high))
 
 
 def components(num_nodes: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The connected component of every node, [num_nodes] integers, given the edges' two ends."""
+    """Returns the connected component of every node of a graph, [num_nodes] integers.
+
+    Args:
+        num_nodes: the number of nodes.
+        first: [E] integers, one end of every edge.
+        second: [E] integers, the other end.
+    """
     edges = coo_array((np.ones(len(first), bool), (first, second)), shape=(num_nodes, num_nodes))
     return connected_components(edges, directed=False)[1]

@@ -1,26 +1,26 @@
-"""The first merges of a tree, exactly, by whichever way is expected to be the fastest and fits.
+"""The first merges of a tree, exact, by the fastest algorithm that fits into memory.
 
-Copies of a vector merge first. Then come the merges up to a height, which need only the pairs of vectors up to that
-height (`neighbours`, `sparse`); that height is guessed, and raised until the merges are enough. Where many merges are
-wanted, the rest are found on the matrix of distances between the clusters that are left (`dense`).
+Copies of a vector merge first (`duplicates`). Next are the merges up to a height, which need only the pairs of vectors
+up to that height (`neighbours`, `sparse`). The height is estimated, and raised until there are enough merges. If many
+merges are wanted, the remaining ones are found on the matrix of distances between the clusters that are left (`dense`,
+or `device_rounds` on accelerators).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from data_redundancy.clustering import dense, device_rounds, memory
 from data_redundancy.clustering.distances import Units, float64_device, padded_size
+from data_redundancy.clustering.duplicates import DistinctUnits
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import CANDIDATES_PER_PAIR, Graph, Neighbours, TooManyPairs
 from data_redundancy.clustering.partitions import partition
 from data_redundancy.clustering.sparse import complete_linkage, single_linkage
-from data_redundancy.clustering.strategy import Strategy, check_matrix_fits, choose_strategy, pairs_to_start_with
+from data_redundancy.clustering.strategy import Strategy, check_matrix_fits, choose_strategy, first_pairs_per_row
 
-LINKAGES = ("complete", "average", "single")
-FARTHEST = 2.0
-"""No cosine distance is larger."""
+MAX_DISTANCE = 2.0
+"""The largest cosine distance."""
 
 _ON_GRAPH: dict[str, Callable[[int, Graph], Merges]] = {"complete": complete_linkage, "single": single_linkage}
 
@@ -28,239 +28,200 @@ _ON_GRAPH: dict[str, Callable[[int, Graph], Merges]] = {"complete": complete_lin
 def first_merges(
     units: Units,
     num_merges: int,
-    method: str,
+    linkage: str,
     *,
     memory_limit: float | None = None,
-    way: str | None = None,
+    algorithm: str | None = None,
     block_rows: int | None = None,
     together: bool = False,
     on_block: Callable[[int, int], None] | None = None,
+    label: int | None = None,
 ) -> Merges:
-    """The first merges of the tree.
+    """Computes the first merges of a tree.
 
     Args:
-      units: n unit vectors.
-      num_merges: how many merges, up to n-1.
-      method: the linkage.
-      memory_limit: in bytes; by default a share of what is free.
-      way: `graph`, `matrix` or `graph, then matrix`; by default the one expected to be the fastest of those that fit.
-      block_rows: rows of a block of products; by default as suits the device.
-      together: whether all processes call this at the same time, with the same arguments, to share the work.
-      on_block: is told how many blocks of how many are done in a pass.
+        units: n unit vectors.
+        num_merges: how many merges, up to n-1.
+        linkage: the linkage.
+        memory_limit: in bytes; by default a share of the free memory.
+        algorithm: `graph`, `matrix` or `graph, then matrix`; by default the fastest that fits.
+        block_rows: the rows of a block of products; by default suitable for the device.
+        together: whether all processes call this at the same time with the same arguments, to divide the work.
+        on_block: called during a search for pairs with the number of blocks done and the number of blocks in all.
+        label: the class, to name it in an error; None if there is only one.
 
     Returns:
-      The merges, in order.
+        The merges, in order.
 
     Raises:
-      InputError: they need more memory than there is.
+        InputError: memory does not suffice.
     """
-    distinct = _Distinct.of(units)
+    distinct = DistinctUnits.of(units)
     wanted = num_merges - len(distinct.copies)
     if wanted <= 0:
-        return distinct.merges(Merges.none(), method)[:num_merges]
+        return distinct.merges_of_all(Merges.none(), linkage)[:num_merges]
     limit = memory.default_limit() if memory_limit is None else memory_limit
-    plan = choose_strategy(len(distinct.rows), units.num_dimensions, wanted, method, limit, way)
+    num_dimensions = units.num_dimensions
+    strategy = choose_strategy(len(distinct.rows), num_dimensions, wanted, linkage, limit, algorithm, label=label)
     units, found = distinct.units, Merges.none()
-    if plan.graph_merges:
+    if strategy.graph_merges:
         neighbours = Neighbours(units, block_rows=block_rows, together=together)
-        found = _on_graph(neighbours, plan, method, on_block).in_order(method)[: plan.graph_merges]
+        found = _on_graph(neighbours, strategy, linkage, on_block).in_order(linkage)[: strategy.graph_merges]
     if len(found) < wanted:
-        if method == "single":
-            found = Merges.none()  # ties go by rows, which the matrix between clusters does not know
-        found = Merges.concatenate([found, _on_matrix(units, distinct.sizes, found, method, plan)])
-    return distinct.merges(found, method)[:num_merges]
+        if linkage == "single":
+            found = Merges.none()  # ties are broken by rows, which the matrix of clusters does not have
+        found = Merges.concatenate([found, _on_matrix(units, distinct.sizes, found, linkage, strategy, label)])
+    return distinct.merges_of_all(found, linkage)[:num_merges]
 
 
-def whole_trees(units: Sequence[Units], method: str, device_memory: float) -> list[Merges]:
-    """All merges of many classes at once, by rounds on the accelerators.
+def whole_trees(units: Sequence[Units], linkage: str, device_memory: float) -> list[Merges]:
+    """Computes all merges of many classes at once, by rounds on the accelerators.
 
     Args:
-      units: for every class n_c unit vectors.
-      method: `complete` or `average`.
-      device_memory: in bytes, of every device.
+        units: for every class n_c unit vectors.
+        linkage: `complete` or `average`.
+        device_memory: in bytes, for every device.
 
     Returns:
-      For every class the n_c-1 merges, in order.
+        For every class the n_c-1 merges, in order.
 
     Raises:
-      InputError: a class does not fit.
+        InputError: a class does not fit into the memory of a device.
     """
-    distinct = [_Distinct.of(u) for u in units]
+    distinct = [DistinctUnits.of(u) for u in units]
     found = device_rounds.trees(
-        [d.units for d in distinct], method, sizes=[d.sizes for d in distinct], memory_limit=device_memory
+        [d.units for d in distinct], linkage, sizes=[d.sizes for d in distinct], memory_limit=device_memory
     )
-    return [d.merges(merges, method) for d, merges in zip(distinct, found, strict=True)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Distinct:
-    """The distinct ones among n vectors.
-
-    Attributes:
-      units: K unit vectors.
-      rows: [K] int64, ascending, the first row of each.
-      sizes: [K] int64, how often each occurs.
-      copies: the merges of each with its copies.
-    """
-
-    units: Units
-    rows: np.ndarray
-    sizes: np.ndarray
-    copies: Merges
-
-    @classmethod
-    def of(cls, units: Units) -> "_Distinct":
-        rows, copies = _without_copies(units)
-        sizes = 1 + np.bincount(np.searchsorted(rows, copies.low), minlength=len(rows))
-        return cls(units[rows] if len(copies) else units, rows, sizes, copies)
-
-    def merges(self, found: Merges, method: str) -> Merges:
-        """Those among all n, in order, given those among the distinct ones.
-
-        Copies come first, also before vectors that only point in the same direction, whose distance is zero as well.
-        """
-        return Merges.concatenate([self.copies.in_order(method), found.renamed(self.rows).in_order(method)])
-
-
-def _without_copies(units: Units) -> tuple[np.ndarray, Merges]:
-    """The first row of every distinct vector, ascending, and the merges of its copies with it."""
-    some = np.linspace(0, units.num_dimensions - 1, 8).astype(np.int64)
-    suspects = np.flatnonzero(_is_repeated(_checksum(units.high[:, some])))
-    contents = np.hstack([units.high[suspects], units.low[suspects]])
-    _, first, group = np.unique(_checksum(contents), return_index=True, return_inverse=True)
-    original = first[group]
-    # And not another vector with the same checksum.
-    is_copy = (original != np.arange(len(suspects))) & (contents[original] == contents).all(axis=1)
-    low, high = suspects[original[is_copy]], suspects[is_copy]
-    is_distinct = np.ones(len(units), bool)
-    is_distinct[high] = False
-    return np.flatnonzero(is_distinct), Merges(np.zeros(len(high)), low, high, np.zeros(len(high), np.int64))
-
-
-def _checksum(contents: np.ndarray) -> np.ndarray:
-    """A number for every row [n, m] float32, [n] uint64: equal for equal rows, and hardly ever for others."""
-    multipliers = np.random.default_rng(0).integers(2**64, size=contents.shape[1], dtype=np.uint64) | np.uint64(1)
-    checksum = np.zeros(len(contents), np.uint64)
-    for start in range(0, contents.shape[1], 64):  # columns at a time, of a matrix that may be large
-        columns = slice(start, start + 64)
-        checksum += (np.ascontiguousarray(contents[:, columns]).view(np.uint32) * multipliers[columns]).sum(axis=1)
-    return checksum
-
-
-def _is_repeated(values: np.ndarray) -> np.ndarray:
-    """Which of the values occur more than once."""
-    order = np.argsort(values)
-    is_same = values[order[1:]] == values[order[:-1]]
-    repeated = np.zeros(len(values), bool)
-    repeated[order[1:][is_same]] = repeated[order[:-1][is_same]] = True
-    return repeated
+    return [d.merges_of_all(merges, linkage) for d, merges in zip(distinct, found, strict=True)]
 
 
 def _on_graph(
-    neighbours: Neighbours, plan: Strategy, method: str, on_block: Callable[[int, int], None] | None
+    neighbours: Neighbours, strategy: Strategy, linkage: str, on_block: Callable[[int, int], None] | None
 ) -> Merges:
-    """At least the wanted number of merges, from the pairs up to a height that is raised until they are enough.
+    """Computes at least the wanted merges from the pairs up to a height, which is raised until there are enough.
 
-    Fewer where there are more pairs than the plan allows.
+    Returns fewer merges if there are more pairs than the strategy allows.
     """
-    num_rows, wanted = plan.num_rows, plan.graph_merges
-    most = min(plan.max_pairs / num_rows, (num_rows - 1) / 2)
-    merges, aim = Merges.none(), min(pairs_to_start_with(num_rows, wanted / num_rows), most)
-    reached, refused, rough = -np.inf, np.inf, _rough_height(neighbours, plan, method, aim, most)
+    num_rows, wanted = strategy.num_rows, strategy.graph_merges
+    most = min(strategy.max_pairs / num_rows, (num_rows - 1) / 2)
+    merges, target = Merges.none(), min(first_pairs_per_row(num_rows, wanted / num_rows), most)  # pairs per row
+    reached, refused, rough = -np.inf, np.inf, _rough_height(neighbours, strategy, linkage, target, most)
     while True:
-        height = _height_for(neighbours, aim, num_rows) if rough is None else rough
+        height = _height_for(neighbours, target, num_rows) if rough is None else rough
         rough = None
-        # Heights closer than the margin of error are the same work: what is farther away has to come with it.
-        height = min(max(height, reached + neighbours.margin), FARTHEST)
-        if height >= refused or aim * num_rows < 1:
+        # Raising the height by less than the margin of error would give the same candidates again.
+        height = min(max(height, reached + neighbours.margin), MAX_DISTANCE)
+        if height >= refused or target * num_rows < 1:
             return merges
         try:
             graph = neighbours.within(
-                height, max_pairs=plan.max_pairs, expected_pairs=aim * num_rows, progress=on_block
+                height, max_pairs=strategy.max_pairs, expected_pairs=target * num_rows, progress=on_block
             )
         except TooManyPairs:
-            refused, most, aim = height, 0.7 * aim, 0.5 * aim
+            refused, most, target = height, 0.7 * target, 0.5 * target
             continue
-        merges, reached = _ON_GRAPH[method](num_rows, graph), height
-        if len(merges) >= wanted or height == FARTHEST or aim >= most:
+        merges, reached = _ON_GRAPH[linkage](num_rows, graph), height
+        if len(merges) >= wanted or height == MAX_DISTANCE or target >= most:
             return merges
-        # Never lower than before: what `height_for` estimates may be far from the truth.
-        aim = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * aim), most)
+        # The target must rise by a minimum, since the estimate of `height_for` may be far off.
+        target = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * target), most)
 
 
-def _rough_height(neighbours: Neighbours, plan: Strategy, method: str, aim: float, most: float) -> float | None:
-    """The height that is about high enough, where the first pass alone can tell; it decides how much work is done."""
-    num_rows, wanted = plan.num_rows, plan.graph_merges
-    while neighbours.is_whole:
-        height = _height_for(neighbours, aim, num_rows)
+def _rough_height(neighbours: Neighbours, strategy: Strategy, linkage: str, target: float, most: float) -> float | None:
+    """Estimates the height that gives the wanted merges, if similarities of all pairs are kept.
+
+    The result affects how much work is done, but not the clusters that are found.
+
+    Args:
+        neighbours: of the vectors.
+        strategy: says how many merges are wanted.
+        linkage: `complete` or `single`.
+        target: the number of pairs per row to start with.
+        most: the largest number of pairs per row.
+    """
+    num_rows, wanted = strategy.num_rows, strategy.graph_merges
+    while neighbours.keeps_similarities:
+        height = _height_for(neighbours, target, num_rows)
         graph = neighbours.roughly_within(height)
-        if len(graph) > CANDIDATES_PER_PAIR * plan.max_pairs:
+        if len(graph) > CANDIDATES_PER_PAIR * strategy.max_pairs:
             return None
-        merges = _ON_GRAPH[method](num_rows, graph)
+        merges = _ON_GRAPH[linkage](num_rows, graph)
         if len(merges) >= wanted:
             return float(np.partition(merges.height, wanted - 1)[wanted - 1]) + 2 * neighbours.margin
-        if height == FARTHEST or aim >= most:
+        if height == MAX_DISTANCE or target >= most:
             return None
-        aim = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * aim), most)
+        target = min(max(_raised(graph, merges, wanted, num_rows), 1.5 * target), most)
     return None
 
 
 def _height_for(neighbours: Neighbours, pairs_per_row: float, num_rows: int) -> float:
-    return neighbours.height_for(pairs_per_row) if pairs_per_row < (num_rows - 1) / 2 else FARTHEST
+    return neighbours.height_for(pairs_per_row) if pairs_per_row < (num_rows - 1) / 2 else MAX_DISTANCE
 
 
 def _raised(graph: Graph, merges: Merges, wanted: int, num_rows: int) -> float:
-    """How many pairs for every row should give the wanted merges: the logarithm of their number grows like merges."""
+    """Estimates the number of pairs per row that gives the wanted merges.
+
+    The logarithm of the number of pairs is assumed to grow linearly with the number of merges.
+    """
     pairs, made = len(graph), len(merges)
     if made < 10:
         return 4 * max(pairs, 1) / num_rows
     half_height = np.partition(merges.height, made // 2)[made // 2]
-    pairs_at_half = max(1, np.count_nonzero(graph.distance <= half_height))
+    pairs_at_half = max(1, int(np.count_nonzero(graph.distance <= half_height)))
     growth = np.log(pairs / pairs_at_half) / (made - made // 2)
     return float(np.clip(1.3 * np.exp(growth * (wanted - made)), 1.5, 10)) * pairs / num_rows
 
 
-def _on_matrix(units: Units, sizes: np.ndarray, found: Merges, method: str, plan: Strategy) -> Merges:
-    """All merges that are left, on the matrix of distances between the clusters that those found make.
+def _on_matrix(
+    units: Units, sizes: np.ndarray, found: Merges, linkage: str, strategy: Strategy, label: int | None
+) -> Merges:
+    """Computes all remaining merges, on the matrix of distances between the clusters that the first merges make.
 
     Args:
-      units: n unit vectors.
-      sizes: [n] integers, how often each occurs.
-      found: the first merges.
-      method: the linkage.
-      plan: says how much memory there is.
+        units: n unit vectors.
+        sizes: [n] integers, how often each occurs.
+        found: the first merges.
+        linkage: the linkage.
+        strategy: says how much memory may be used.
+        label: the class, to name it in an error; None if there is only one.
     """
     cluster = partition(len(units), found)
     order = np.argsort(cluster, kind="stable")
     starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
-    if fits_accelerator(len(starts), units.num_dimensions, method):
+    if fits_accelerator(len(starts), units.num_dimensions, linkage):
         if len(starts) == len(units):
-            return device_rounds.trees([units], method, sizes=[sizes], memory_limit=device_memory())[0]
-        check_matrix_fits(len(starts), plan)
-        between = dense.cluster_distances(units[order], starts, method)
+            return device_rounds.trees([units], linkage, sizes=[sizes], memory_limit=device_memory())[0]
+        check_matrix_fits(len(starts), strategy, label)
+        between = dense.cluster_distances(units[order], starts, linkage)
         of_clusters = np.add.reduceat(sizes[order], starts)
-        return device_rounds.agglomerate_on_device(between, of_clusters, method).renamed(order[starts])
-    check_matrix_fits(len(starts), plan)
-    between = dense.cluster_distances(units if len(starts) == len(units) else units[order], starts, method)
-    if method == "single":
-        return single_linkage(len(starts), dense.span(between)).renamed(order[starts])
-    if method == "average":
+        return device_rounds.agglomerate_on_device(between, of_clusters, linkage).renumbered(order[starts])
+    check_matrix_fits(len(starts), strategy, label)
+    between = dense.cluster_distances(units if len(starts) == len(units) else units[order], starts, linkage)
+    if linkage == "single":
+        return single_linkage(len(starts), dense.minimum_spanning_tree(between)).renumbered(order[starts])
+    if linkage == "average":
         between *= np.outer(sizes, sizes)
-    return dense.agglomerate(between, np.add.reduceat(sizes[order], starts), method).renamed(order[starts])
+    return dense.agglomerate(between, np.add.reduceat(sizes[order], starts), linkage).renumbered(order[starts])
 
 
-def fits_accelerator(num_rows: int, num_dimensions: int, method: str) -> bool:
-    """Whether rounds run on an accelerator: it computes in float64, and the matrix fits."""
+def fits_accelerator(num_rows: int, num_dimensions: int, linkage: str) -> bool:
+    """Returns whether rounds can run on an accelerator: it has float64, and the matrix fits into its memory.
+
+    Args:
+        num_rows: n.
+        num_dimensions: D.
+        linkage: the linkage; rounds are not used for `single`.
+    """
     return (
-        method != "single"
+        linkage != "single"
         and float64_device().platform != "cpu"
         and device_rounds.class_bytes(padded_size(num_rows), num_dimensions) <= device_memory()
     )
 
 
 def device_memory() -> float:
-    """The bytes that clustering may use on each accelerator."""
-    told = float64_device().memory_stats()
-    if not told or "bytes_limit" not in told:
+    """Returns the number of bytes that clustering may use on each accelerator."""
+    statistics = float64_device().memory_stats()
+    if not statistics or "bytes_limit" not in statistics:
         return memory.default_limit()
-    return memory.SHARE_OF_FREE * (told["bytes_limit"] - told["bytes_in_use"])
+    return memory.SHARE_OF_FREE * (statistics["bytes_limit"] - statistics["bytes_in_use"])

@@ -1,21 +1,21 @@
-"""Agglomeration on a graph of close pairs: complete linkage up to a height, in memory that grows with the pairs.
+"""Agglomerative clustering on a graph of close pairs, in memory proportional to the number of pairs.
 
-Complete linkage joins two clusters at the largest distance between their members. So a merge at a height of t or less
-involves no pair farther apart than t, and two clusters can only merge up to t where *all* pairs between them are in the
-graph of pairs up to t: the graph holds every merge up to t, and nothing else does.
+Complete linkage joins two clusters at the largest distance between their members. A merge at a height of at most t
+therefore involves no pair farther apart than t, and two clusters can merge up to t only if *all* pairs between them are
+in the graph of pairs up to t. That graph is both necessary and sufficient for the merges up to t.
 
-Which merge comes first matters less than it seems. Two clusters that are each other's nearest can be merged at once:
-complete linkage is reducible, that is, merging others moves none of them nearer, so nothing can come between the two
-(Müllner 2011, section 3.2). All such pairs are therefore merged together, round after round, on whole arrays.
+The order of merges matters little. Two clusters that are each other's nearest can be merged at once, because complete
+linkage is reducible: merging other clusters brings none of them nearer, so that nothing can come between the two
+(Müllner 2011, section 3.2). All such pairs are therefore merged together, in rounds on whole arrays.
 
-Ties. Pairs of clusters are ordered by (distance, lowest member of one, lowest member of the other), the lower of these
-first. That is a total order, and reducible as well: where the distance to a merged cluster ties with that to
-one of its parts, the merged cluster has the lowest member of one of its parts, whose pair came no earlier. So rounds
-give what merging the first pair of all, one at a time, gives, and along the tree the order only rises: sorting the
-merges by it gives the sequence.
+Ties are broken by a total order of pairs of clusters: (distance, lowest member of one cluster, lowest member of the
+other), the lower of the two members first. This order is reducible as well: if the distance to a merged cluster equals
+that to one of its parts, the lowest member of the merged cluster is that of one of its parts, whose pair came no
+earlier. Rounds therefore give the same merges as merging the first pair, one at a time. Along the tree the order only
+rises, so that sorting the merges by it gives the sequence.
 
 References:
-  Müllner, "Modern hierarchical, agglomerative clustering algorithms", 2011, https://arxiv.org/abs/1109.2378
+    Müllner, "Modern hierarchical, agglomerative clustering algorithms", 2011, https://arxiv.org/abs/1109.2378
 """
 
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from data_redundancy.clustering.neighbours import Graph
 
 
 def complete_linkage(num_rows: int, graph: Graph) -> Merges:
-    """All merges of complete linkage up to a height.
+    """Computes all merges of complete linkage up to a height.
 
     Args:
-      num_rows: n.
-      graph: all pairs of rows up to that height.
+        num_rows: n.
+        graph: all pairs of rows up to that height.
 
     Returns:
-      The merges, in no particular order.
+        The merges, in no particular order.
     """
     edges = _Edges.of(num_rows, graph)
     heights, merges = edges.heights, [Merges.none()]
@@ -48,23 +48,23 @@ def complete_linkage(num_rows: int, graph: Graph) -> Merges:
 
 
 def single_linkage(num_rows: int, graph: Graph) -> Merges:
-    """All merges of single linkage up to a height: those along the minimum spanning forest.
+    """Computes all merges of single linkage up to a height, along the minimum spanning forest.
 
     Args:
-      num_rows: n.
-      graph: all pairs of rows up to that height, or those of a spanning tree.
+        num_rows: n.
+        graph: all pairs of rows up to that height, or the edges of a spanning tree.
 
     Returns:
-      The merges; equal distances come in the order of the lower, then the higher row of a pair.
+        The merges; at equal distances in the order of the lower, then of the higher row of a pair.
     """
     order = np.lexsort((graph.second, graph.first, graph.distance))
-    # Weights that all differ, and none of them zero, which would be no edge.
+    # Weights are ranks, which are distinct and not zero: SciPy takes a weight of zero for a missing edge.
     weights = csr_array((np.arange(1.0, len(order) + 1), (graph.first[order], graph.second[order])), (num_rows,) * 2)
     in_forest = order[np.sort(minimum_spanning_tree(weights).data).astype(np.int64) - 1]
     lowest = list(range(num_rows))
     low, high = [], []
     for a, b in zip(graph.first[in_forest].tolist(), graph.second[in_forest].tolist(), strict=True):
-        a, b = _lowest(lowest, a), _lowest(lowest, b)
+        a, b = _lowest_member(lowest, a), _lowest_member(lowest, b)
         low.append(min(a, b))
         high.append(max(a, b))
         lowest[high[-1]] = low[-1]
@@ -73,8 +73,8 @@ def single_linkage(num_rows: int, graph: Graph) -> Merges:
     )
 
 
-def _lowest(parent: list[int], row: int) -> int:
-    """The lowest member of a row's cluster; halves the paths to it."""
+def _lowest_member(parent: list[int], row: int) -> int:
+    """Returns the lowest member of a row's cluster, the root of its path, and halves the path."""
     while parent[row] != row:
         parent[row] = row = parent[parent[row]]
     return row
@@ -82,17 +82,27 @@ def _lowest(parent: list[int], row: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Edges:
-    """Pairs of clusters all of whose members are close, in the order in which they would merge."""
+    """The pairs of clusters whose members are all close, in the order in which they would merge.
+
+    Attributes:
+        num_rows: n.
+        heights: [R] float64, the distinct distances, ascending.
+        rank: [E] integers, the position in `heights` of the distance of every edge.
+        low: [E] int64, the lowest member of one cluster.
+        high: [E] int64, the lowest member of the other cluster.
+        has_ties: whether distances are equal, so that members decide the order.
+    """
 
     num_rows: int
-    heights: np.ndarray  # of every rank
-    rank: np.ndarray  # [E] of the distance
+    heights: np.ndarray
+    rank: np.ndarray
     low: np.ndarray
     high: np.ndarray
     has_ties: bool
 
     @classmethod
     def of(cls, num_rows: int, graph: Graph) -> "_Edges":
+        """Returns the edges before the first merge."""
         heights, rank = np.unique(graph.distance, return_inverse=True)
         edges = cls(num_rows, heights, rank, graph.first, graph.second, len(heights) < len(rank))
         return edges._sorted()
@@ -109,10 +119,10 @@ class _Edges:
         return _Edges(self.num_rows, self.heights, *parts, self.has_ties)
 
     def reciprocal_nearest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rank, low and high of the edges that are the first of both their clusters."""
+        """Returns rank, low and high of the edges that are the first edge of both their clusters."""
         first = np.empty(self.num_rows, np.int64)
         backwards = np.arange(len(self) - 1, -1, -1)
-        # Of several values for one place the last is assigned: here the first edge of a cluster.
+        # Of several values for one position, NumPy assigns the last one: here the first edge of a cluster.
         ends = np.stack([self.low[::-1], self.high[::-1]], axis=1).ravel()
         first[ends] = np.repeat(backwards, 2)
         position = np.arange(len(self))
@@ -120,36 +130,35 @@ class _Edges:
         return self.rank[chosen], self.low[chosen], self.high[chosen]
 
     def after(self, low: np.ndarray, high: np.ndarray) -> "_Edges":
-        """The edges after merging the clusters `low` with the clusters `high`."""
-        name = np.arange(self.num_rows)
-        name[high] = low
-        parts = np.ones(self.num_rows, np.int8)
-        parts[low] = 2
-        a, b = name[self.low], name[self.high]
-        is_touched = (parts[a] == 2) | (parts[b] == 2)
-        touched = np.flatnonzero(is_touched & (a != b))
-        a, b = a[touched], b[touched]
+        """Returns the edges after merging the clusters `low` with the clusters `high`."""
+        merged_into = np.arange(self.num_rows)
+        merged_into[high] = low
+        num_parts = np.ones(self.num_rows, np.int8)
+        num_parts[low] = 2
+        a, b = merged_into[self.low], merged_into[self.high]
+        is_changed = (num_parts[a] == 2) | (num_parts[b] == 2)
+        changed = np.flatnonzero(is_changed & (a != b))
+        a, b = a[changed], b[changed]
         a, b = np.minimum(a, b), np.maximum(a, b)
-        # The last edge between two clusters is their distance, if there is one for every pair of their parts.
+        # The last edge between two clusters has their distance, if every pair of their parts has an edge.
         last, count = _groups(a * self.num_rows + b)
-        whole = count == parts[a[last]] * parts[b[last]]
-        last = last[whole]
-        untouched = np.flatnonzero(~is_touched)
-        position = np.concatenate([untouched, touched[last]])
+        last = last[count == num_parts[a[last]] * num_parts[b[last]]]
+        unchanged = np.flatnonzero(~is_changed)
+        position = np.concatenate([unchanged, changed[last]])
         order = np.argsort(position)
-        joined = _Edges(
+        edges = _Edges(
             self.num_rows,
             self.heights,
             self.rank[position[order]],
-            np.concatenate([self.low[untouched], a[last]])[order],
-            np.concatenate([self.high[untouched], b[last]])[order],
+            np.concatenate([self.low[unchanged], a[last]])[order],
+            np.concatenate([self.high[unchanged], b[last]])[order],
             self.has_ties,
         )
-        return joined._sorted() if self.has_ties else joined
+        return edges._sorted() if self.has_ties else edges
 
 
 def _groups(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The last position of every distinct key, and how often it occurs."""
+    """Returns the last position of every distinct key, and the number of its occurrences, [G] integers each."""
     if not len(key):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     order = np.argsort(key)

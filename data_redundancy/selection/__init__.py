@@ -1,10 +1,11 @@
-"""Selection: which examples are kept, by methods that share one signature."""
+"""Selection: which examples to keep, by methods with a common signature."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from data_redundancy.errors import InputError
+from data_redundancy.errors import InputError, choice_error
 from data_redundancy.selection import (
     agglomerative,
     allocation,
@@ -37,13 +38,13 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A rule for what to keep.
+    """A selection method.
 
     Attributes:
-      choose: from a pool, for every label how many of its examples go, and the options it takes, to a selection that
-        removes exactly so many.
-      needs: what the pool must have beside labels: `embeddings`, `dendrograms`, `scores`.
-      takes: the names of its options, keys of `OPTIONS` or `seed`, for those that draw at random.
+        choose: a function of a pool, the number of examples to prune for every label, and the options in `takes`. It
+            returns a selection that prunes exactly these numbers.
+        needs: what the pool must have beside labels: `embeddings`, `dendrograms`, `scores`.
+        takes: the names of its options, which are keys of `OPTIONS`, or `seed` if the method draws at random.
     """
 
     choose: Callable[..., Selection]
@@ -69,7 +70,7 @@ OPTIONS: dict[str, tuple[str, ...] | None] = {
     "score": top_score.SCORES,
     "hardest_pruned": None,
 }
-"""What options of methods may be; None for a number, which the method checks."""
+"""The allowed values of the options of methods; None for a number, which the method validates."""
 ALLOCATIONS = ("per_class", "global")
 
 
@@ -89,28 +90,29 @@ def select(
     """Selects the examples to keep.
 
     Args:
-      pool: the data set, with what the method and the allocation look at.
-      method: one of `METHODS`.
-      prune_fraction: the share of examples to remove, at least 0 and less than 1; of N examples exactly
-        `round(prune_fraction * N)` go.
-      allocation: what that means for a class: the same share of every class (`per_class`), or whatever lies below one
-        height of all trees (`global`). It does not depend on the method, so that random subsets are of the same size.
-      seed: for methods that draw at random; not negative.
-      representative: of `agglomerative`; which member of a cluster is kept, one of `REPRESENTATIVES`.
-      centre: of `prototypes`; see there, as for the next.
-      end: of `prototypes`.
-      score: of `ccs`; see there, as for the next.
-      hardest_pruned: of `ccs`.
+        pool: the data set, with the arrays that the method and the allocation need.
+        method: one of `METHODS`.
+        prune_fraction: the share of examples to prune, at least 0 and less than 1. Of N examples, exactly
+            `round(prune_fraction * N)` are pruned.
+        allocation: how the number to prune is divided among classes: `per_class` prunes the same share of every class,
+            `global` prunes what a cut of all trees at one height prunes. The division is the same for every method, so
+            that random subsets of the same sizes can be compared.
+        seed: seeds methods that draw at random; not negative.
+        representative: which member of a cluster `agglomerative` keeps, one of `REPRESENTATIVES`.
+        centre: an option of `prototypes`, see `prototypes.select`.
+        end: an option of `prototypes`, see `prototypes.select`.
+        score: an option of `ccs`, see `ccs.select`.
+        hardest_pruned: an option of `ccs`, see `ccs.select`.
 
     Returns:
-      The selection.
+        The selection.
 
     Raises:
-      InputError: an unknown method, allocation or option, a prune fraction out of range or too large
-        to leave one example of every class, a negative seed, or a pool without what is needed.
+        InputError: the method, the allocation or an option is unknown; the prune fraction is out of range or too large
+            to keep one example of every class; the seed is negative; or the pool lacks what is needed.
     """
     if method not in METHODS:
-        raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
+        raise choice_error("method", method, METHODS)
     options = {
         "seed": seed,
         "representative": representative,
@@ -121,13 +123,25 @@ def select(
     }
     for name, allowed in OPTIONS.items():
         if allowed is not None and options[name] not in allowed:
-            raise InputError(f"{name} {options[name]!r} is not one of {', '.join(allowed)}")
+            raise choice_error(name, options[name], allowed)
     if seed < 0:
-        raise InputError(f"seed: {seed}, but 0 or more is needed")
-    num_pruned = _allocate(pool, prune_fraction, allocation)
-    taken = {name: options[name] for name in METHODS[method].takes}
-    selection = METHODS[method].choose(pool, num_pruned, **taken)
+        raise InputError("seed", seed, "must be at least 0")
+    options_of_method = {name: options[name] for name in METHODS[method].takes}
+    with _errors_about(prune_fraction):
+        num_pruned = _allocate(pool, prune_fraction, allocation)
+        selection = METHODS[method].choose(pool, num_pruned, **options_of_method)
     return dataclasses.replace(selection, prune_fraction=prune_fraction)
+
+
+@contextlib.contextmanager
+def _errors_about(prune_fraction: float) -> Iterator[None]:
+    """Makes errors about numbers that follow from a prune fraction errors about the fraction."""
+    try:
+        yield
+    except InputError as error:
+        if error.argument not in ("prune_fraction", "num_clusters"):
+            raise
+        raise error.renamed("prune_fraction", prune_fraction) from error
 
 
 def expected_cost(
@@ -138,22 +152,31 @@ def expected_cost(
     allocation: str = "per_class",
     centre: str = "kmeans",
 ) -> cost.Cost:
-    """What `select` is expected to take with these arguments; see there. Its other ones make no difference.
+    """Estimates the time and memory of `select` with the same arguments.
+
+    Args:
+        pool: the data set; only labels and the shape of the embeddings are read, and heights if `allocation` is
+            `global`.
+        method: one of `METHODS`.
+        prune_fraction: as of `select`.
+        allocation: as of `select`.
+        centre: as of `select`; its other options do not change the cost.
 
     Raises:
-      InputError: as `select` does, for what goes into how many are to go.
+        InputError: the allocation is unknown or the prune fraction not possible, as in `select`.
     """
-    return cost.expected(pool, method, _allocate(pool, prune_fraction, allocation), centre=centre)
+    with _errors_about(prune_fraction):
+        return cost.expected(pool, method, _allocate(pool, prune_fraction, allocation), centre=centre)
 
 
 def _allocate(pool: Pool, prune_fraction: float, name: str) -> dict[int, int]:
     if name not in ALLOCATIONS:
-        raise InputError(f"allocation {name!r} is not one of {', '.join(ALLOCATIONS)}")
+        raise choice_error("allocation", name, ALLOCATIONS)
     class_sizes = pool.class_sizes()
     num_pruned = allocation.num_pruned(len(pool.labels), prune_fraction)
     if name == "per_class":
         return allocation.per_class(class_sizes, num_pruned)
     if pool.dendrograms is None:
-        raise InputError("allocation 'global' needs dendrograms: cluster the classes first, or choose per_class")
+        raise InputError("allocation", name, "needs dendrograms", "Cluster the embeddings first, or use per_class")
     heights = {label: pool.dendrograms.heights(label) for label in class_sizes}
     return allocation.global_height(heights, class_sizes, num_pruned)

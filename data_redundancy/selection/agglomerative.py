@@ -1,45 +1,49 @@
-"""Keep one representative of every cluster of a bottom-up clustering."""
+"""Keep one representative of every cluster of an agglomerative clustering."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from data_redundancy.errors import InputError
+from data_redundancy.selection.by_class import embeddings_of
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import REPRESENTATIVES, distance_to
 from data_redundancy.selection.result import Selection
 
 
 def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "centroid") -> Selection:
-    """Cuts every class's tree into as many clusters as examples are to stay, and keeps one member of each.
+    """Cuts the tree of every class into as many clusters as examples to keep, and keeps one member of each cluster.
 
     Args:
-      pool: with embeddings and dendrograms.
-      num_pruned: for every label, how many of its examples go.
-      representative: the rule that says which member is kept, one of `REPRESENTATIVES`.
+        pool: with embeddings and dendrograms.
+        num_pruned: for every label, how many of its examples to prune.
+        representative: the rule that chooses the member to keep, one of `REPRESENTATIVES`.
 
     Returns:
-      The selection.
+        The selection.
 
     Raises:
-      InputError: the pool has no embeddings or no dendrograms.
+        InputError: the pool has no embeddings or no dendrograms, or the trees are truncated before the cut.
 
     References:
-      Birodkar, Mobahi, Bengio, "Semantic Redundancies in Image-Classification Datasets: The 10% You Don't Need", 2019,
-      https://arxiv.org/abs/1901.11409
+        Birodkar, Mobahi, Bengio, "Semantic Redundancies in Image-Classification Datasets: The 10% You Don't Need",
+        2019, https://arxiv.org/abs/1901.11409
     """
-    if pool.embeddings is None or pool.dendrograms is None:
-        raise InputError("method 'agglomerative' needs embeddings and dendrograms: cluster the classes first")
+    all_embeddings = embeddings_of(pool, "agglomerative")
+    if pool.dendrograms is None:
+        raise InputError(
+            "dendrograms", None, "must be given for the method 'agglomerative'", "Cluster the embeddings first"
+        )
     num_kept = {label: size - num_pruned[label] for label, size in pool.class_sizes().items()}
     cluster = pool.dendrograms.cut(num_kept)
     kept_member = np.arange(len(cluster))
     distance = np.zeros(len(cluster))
     for label, members in pool.members_by_class().items():
-        merges = pool.dendrograms.linkage(label)[: num_pruned[label]]
-        # Most clusters are single examples: these need no look at their embeddings, which may be large.
-        positions, merges = _merged(len(members), merges)
+        merges = pool.dendrograms.merges(label)[: num_pruned[label]]
+        # Most clusters have one member. Their embeddings are not read, because the array may be large.
+        positions, merges = _merged_rows(len(members), merges)
         members = members[positions]
-        embeddings = pool.embeddings[members]
+        embeddings = all_embeddings[members]
         nearest = REPRESENTATIVES[representative](embeddings, cluster[members], merges)
         kept_member[members] = members[nearest]
         distance[members] = distance_to(embeddings, nearest)
@@ -47,16 +51,19 @@ def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "
     return Selection("agglomerative", prune_fraction, np.unique(kept_member), cluster, kept_member, distance)
 
 
-def _merged(num_rows: int, merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that take part in merges, ascending, and the merges over positions among these.
+def _merged_rows(num_rows: int, merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the rows that take part in merges.
 
     Args:
-      num_rows: n.
-      merges: [k, 4], as SciPy defines a linkage.
+        num_rows: n.
+        merges: [k, 4] floats, the first rows of a SciPy linkage of n rows.
+
+    Returns:
+        The rows that take part, ascending, and the same merges over positions among these rows.
     """
     nodes = merges[:, :2].astype(np.int64)
     is_row = nodes < num_rows
     rows = np.sort(nodes[is_row])
-    renamed = merges.copy()
-    renamed[:, :2] = np.where(is_row, np.searchsorted(rows, nodes), nodes - num_rows + len(rows))
-    return rows, renamed
+    renumbered = merges.copy()
+    renumbered[:, :2] = np.where(is_row, np.searchsorted(rows, nodes), nodes - num_rows + len(rows))
+    return rows, renumbered

@@ -1,4 +1,4 @@
-"""What methods share that choose, class by class, which examples to keep, without saying what stands for the others."""
+"""Helpers of the methods that choose the examples to keep class by class, without clusters or representatives."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,17 +15,18 @@ def keep_by_class(
     num_pruned: Mapping[int, int],
     choose: Callable[[np.ndarray, int, int], np.ndarray],
 ) -> Selection:
-    """Makes a selection from a choice in every class.
+    """Makes a selection by choosing within every class.
 
     Args:
-      method: its name.
-      pool: the data set.
-      num_pruned: for every label, how many of its examples go.
-      choose: from a class's members [n] int64, ascending, the number to keep (1 to n) and the label: the positions kept
-        among the members, [k] integers in any order. Not asked where nothing goes.
+        method: the name of the method.
+        pool: the data set.
+        num_pruned: for every label, how many of its examples to prune.
+        choose: a function of a class's members [n] int64 (ascending indices), the number to keep (1 to n) and the
+            label. It returns the positions in members to keep, [k] integers in any order. It is not called for classes
+            of which nothing is pruned.
 
     Returns:
-      The selection, without clusters; redundant examples have no representative.
+        The selection, without clusters; pruned examples have no representative.
     """
     num_examples = len(pool.labels)
     kept = np.ones(num_examples, bool)
@@ -44,17 +45,20 @@ def keep_by_class(
 
 
 def embeddings_of(pool: Pool, method: str) -> np.ndarray:
-    """The pool's embeddings [N, D]; raises InputError where it has none."""
+    """Returns the embeddings of a pool, [N, D].
+
+    Args:
+        pool: the data set.
+        method: the name of the method that needs them.
+
+    Raises:
+        InputError: the pool has no embeddings.
+    """
     if pool.embeddings is None:
-        raise InputError(f"method {method!r} needs embeddings: run the stage 'embed' first")
+        raise InputError("embeddings", None, f"must be given for the method {method!r}")
     return pool.embeddings
 
 
-def without_last_digits(cosine: np.ndarray) -> np.ndarray:
-    """Rounds cosines [n] to 1e-12, so that equal ones are equal: their last digits depend on the machine."""
-    return np.round(cosine, 12)
-
-
 def highest(score: np.ndarray, count: int) -> np.ndarray:
-    """The positions of the `count` highest scores [n], [count] int64; of equal ones the first."""
+    """Returns the positions of the `count` highest scores [n], [count] int64; of equal scores, the first positions."""
     return np.argsort(-score, kind="stable")[:count]

@@ -1,4 +1,4 @@
-"""Keep examples of all difficulties but the hardest: coverage-centric coreset selection."""
+"""Coverage-centric coreset selection (CCS): prune the hardest examples, then keep examples of all difficulties."""
 
 from collections.abc import Mapping
 
@@ -21,30 +21,32 @@ def select(
     hardest_pruned: float = 0.0,
     seed: int = 0,
 ) -> Selection:
-    """Drops the hardest examples of every class, then draws evenly from strata of the score.
+    """Prunes the hardest examples of every class, then draws evenly from strata of the score.
 
-    The range of the scores that remain is cut into 50 strata of equal width. Beginning with the one of fewest examples,
-    each gives an equal share of what is still to be kept, or all it has. The paper goes over the whole data set, as
-    this does where the scope is that. It finds beta by trying which gives the best accuracy, and more the more is
-    pruned; here it is an option, 0 by default, for nothing is chosen by test accuracy. Of equally hard examples those
-    with the highest indices are dropped.
+    The range of the remaining scores is divided into 50 strata of equal width. The strata take turns, the smallest
+    first. Each gives an equal share of the number that is still to be kept, or all its examples if it has fewer. Of
+    equally hard examples, those with the highest indices are pruned first.
+
+    Differences from the paper: The paper selects from the whole data set at once; here that is the case if the whole
+    data set is one class (`scope="dataset"`). The paper chooses beta (`hardest_pruned`) by the best accuracy, and
+    larger for larger prune fractions. Here it is an option, 0 by default, because nothing is chosen by test accuracy.
 
     Args:
-      pool: with scores.
-      num_pruned: for every label, how many of its examples go.
-      score: which score says what is hard, a key of the pool's scores.
-      hardest_pruned: the share of a class that is dropped as too hard, the paper's beta, from 0 to 1; never more than
-        are to go.
-      seed: of the drawing.
+        pool: with scores.
+        num_pruned: for every label, how many of its examples to prune.
+        score: the score that measures how hard an example is, a key of the pool's scores.
+        hardest_pruned: the share of a class to prune as too hard, the paper's beta, at least 0 and less than 1. Never
+            prunes more than `num_pruned`.
+        seed: seeds the random draw.
 
     Raises:
-      InputError: the pool does not have that score, or a share out of range.
+        InputError: the pool does not have that score, or `hardest_pruned` is out of range.
 
     References:
-      Zheng, Liu, Lai, Prakash, "Coverage-centric Coreset Selection for High Pruning Rates", ICLR 2023, algorithm 1.
+        Zheng, Liu, Lai, Prakash, "Coverage-centric Coreset Selection for High Pruning Rates", ICLR 2023, algorithm 1.
     """
     if not 0 <= hardest_pruned < 1:
-        raise InputError(f"hardest_pruned: {hardest_pruned!r}, but at least 0 and less than 1 is needed")
+        raise InputError("hardest_pruned", hardest_pruned, "must be at least 0 and less than 1")
     values = scores_of(pool, score)
 
     def choose(members: np.ndarray, num_kept: int, label: int) -> np.ndarray:
@@ -56,16 +58,19 @@ def select(
 
 
 def sample_strata(score: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws positions evenly from strata of equal width, [count] int64.
+    """Draws positions evenly from strata of equal width, without replacement.
 
     Args:
-      score: [n] floats.
-      count: at most n.
-      rng: draws without replacement.
+        score: [n] floats.
+        count: how many positions to draw, at most n.
+        rng: the source of randomness.
+
+    Returns:
+        [count] int64, distinct positions in `score`.
     """
     edges = np.linspace(score.min(), score.max(), NUM_STRATA + 1)
     stratum = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, NUM_STRATA - 1)
-    # From the smallest on: what a share leaves over by rounding, the larger ones have room for.
+    # In ascending order of size, so that larger strata make up for what small ones lack and for rounding.
     strata = sorted((np.flatnonzero(stratum == s) for s in np.unique(stratum)), key=len)
     chosen, left = [], count
     for position, members in enumerate(strata):

@@ -1,4 +1,4 @@
-"""Keep examples to which the others are similar: facility location, by lazy greedy maximisation."""
+"""Facility location: keep examples to which the other examples are similar, by lazy greedy maximisation."""
 
 import heapq
 from collections.abc import Mapping
@@ -7,35 +7,36 @@ import numpy as np
 
 from data_redundancy.selection.by_class import embeddings_of, keep_by_class
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.representative import unit_vectors
 from data_redundancy.selection.result import Selection
+from data_redundancy.selection.vectors import float64_unit_vectors
 
 HELD_BYTES = 2**31
-"""The similarities of so many bytes are held: those of a whole class if they fit, else of the rows looked at last."""
+"""Memory for rows of similarities: those of the whole class if they fit, otherwise the most recently used rows."""
 _FETCHED = 64
 _BITS = 24
 
 
 def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
-    """In every class keeps, one after the other, the example that adds most to f(S) = sum_i max_{j in S} s(i, j).
+    """Keeps, in every class, one after another the example that adds most to f(S) = sum_i max_{j in S} s(i, j).
 
-    s is (1 + cosine similarity) / 2, not negative, as f needs it to grow with S; the paper leaves the similarity open.
-    Sums over the examples of one class, and of all classes, are the paper's function for nearest-neighbour classifiers;
-    it limits how many are kept in all, here every class has a number of its own. A gain never grows (f is submodular),
-    so the gains known from before are upper bounds, and most need not be computed again. Of equal gains the lowest
-    index is taken; s is rounded to 2^-24, for sums that are exact in any order. f of what is kept is at least 1 - 1/e
-    of the largest possible.
+    s is (1 + cosine similarity) / 2. It is not negative, so that f grows with S; the paper leaves the similarity open.
+    Summed over the examples of one class, and over all classes, f is the paper's function for nearest-neighbour
+    classifiers. The paper limits the number kept in all; here every class has a number of its own.
+
+    f is submodular: the gain of an example never grows. Gains computed in earlier steps are therefore upper bounds, and
+    most of them need not be computed again. Of equal gains, the lowest index is taken; s is rounded to 2^-24 so that
+    sums of it are exact in any order. f of the kept examples is at least 1 - 1/e of the largest possible value.
 
     Args:
-      pool: with embeddings.
-      num_pruned: for every label, how many of its examples go.
+        pool: with embeddings.
+        num_pruned: for every label, how many of its examples to prune.
 
     Raises:
-      InputError: the pool has no embeddings.
+        InputError: the pool has no embeddings.
 
     References:
-      Wei, Iyer, Bilmes, "Submodularity in Data Subset Selection and Active Learning", ICML 2015, section 4.
-      Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978: lazy evaluation.
+        Wei, Iyer, Bilmes, "Submodularity in Data Subset Selection and Active Learning", ICML 2015, section 4.
+        Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978: lazy evaluation.
     """
     embeddings = embeddings_of(pool, "facility_location")
     return keep_by_class(
@@ -44,47 +45,63 @@ def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
 
 
 def lazy_greedy(x: np.ndarray, count: int) -> np.ndarray:
-    """The rows of x [n, D] chosen, in the order of their choice, [count] int64."""
-    unit = _fixed_point(unit_vectors(x))
+    """Returns the chosen rows of x [n, D] in the order of their choice, [count] int64."""
+    unit = _fixed_point(float64_unit_vectors(x))
     similarities = _Similarities(unit)
-    covered = np.zeros(len(unit), np.float32)  # similarity of every row to the most similar one chosen
-    # The gains of the first choice, and what rounding may add to them.
+    covered = np.zeros(len(unit), np.float32)  # similarity of every row to the most similar chosen row
+    # The gains of the first choice, plus the most that rounding of similarities may add to them.
     bounds = 0.5 * (len(unit) + unit @ unit.sum(axis=0)) + len(unit) * 2.0**-_BITS
     heap = list(zip((-bounds).tolist(), range(len(unit)), strict=True))
     heapq.heapify(heap)
     chosen = np.empty(count, np.int64)
     for i in range(count):
-        gain, row = None, None
-        while row is None or (heap and heap[0] < (gain, row)):
-            similar = similarities.of_first(heap)
-            candidate = heapq.heappop(heap)[1] if row is None else heapq.heapreplace(heap, (gain, row))[1]
-            gain, row = -float(np.maximum(similar - covered, 0).sum(dtype=np.float64)), candidate
-        # The last one that was looked at: no other is left that may be better.
+        similar = similarities.of_first_row(heap)
+        row = heapq.heappop(heap)[1]
+        gain = _negative_gain(similar, covered)
+        while heap and heap[0] < (gain, row):
+            similar = similarities.of_first_row(heap)
+            row = heapq.heapreplace(heap, (gain, row))[1]
+            gain = _negative_gain(similar, covered)
+        # No upper bound that is left exceeds the gain of this row, whose similarities were read last.
         chosen[i] = row
         np.maximum(covered, similar, out=covered)
     return chosen
 
 
+def _negative_gain(similar: np.ndarray, covered: np.ndarray) -> float:
+    """Returns minus the gain in f of a row, given its similarities [n] and those to the rows chosen before [n]."""
+    return -float(np.maximum(similar - covered, 0).sum(dtype=np.float64))
+
+
 def _fixed_point(unit: np.ndarray) -> np.ndarray:
-    """Rounds unit vectors [n, D] so that float64 holds their products, and sums of them, exactly."""
+    """Rounds unit vectors [n, D] so that float64 represents their products, and sums of these, exactly."""
     return np.rint(unit * 2.0**_BITS) * 2.0**-_BITS
 
 
 class _Similarities:
-    """Rows of the matrix of similarities, computed many at a time, before they are looked at."""
+    """Rows of the matrix of similarities, computed many at a time and kept while there is memory for them."""
 
     def __init__(self, unit: np.ndarray):
-        """`unit` [n, D] float64 is of fixed point."""
+        """Reserves memory.
+
+        Args:
+            unit: [n, D] float64, as from `_fixed_point`.
+        """
         self._unit = unit
         num_slots = min(len(unit), max(_FETCHED, HELD_BYTES // (4 * len(unit))))
         self._rows = np.empty((num_slots, len(unit)), np.float32)
-        self._slots: dict[int, int] = {}  # of every row that is held, the one looked at last at the end
+        self._slots: dict[int, int] = {}  # from row to slot, the least recently used row first
         if num_slots == len(unit):
             for start in range(0, len(unit), _FETCHED):
                 self._fetch(list(range(start, min(start + _FETCHED, len(unit)))))
 
-    def of_first(self, heap: list[tuple[float, int]]) -> np.ndarray:
-        """The similarities of the first row of a heap to all rows, [n] float32, multiples of 2^-24."""
+    def of_first_row(self, heap: list[tuple[float, int]]) -> np.ndarray:
+        """Returns the similarities of the first row of a heap to all rows, [n] float32, multiples of 2^-24.
+
+        Args:
+            heap: bounds and rows; if the similarities of the first row are missing, those of the next rows are computed
+                with them.
+        """
         row = heap[0][1]
         if row not in self._slots:
             self._fetch([row for _, row in heapq.nsmallest(_FETCHED, heap) if row not in self._slots])

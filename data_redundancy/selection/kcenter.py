@@ -1,4 +1,4 @@
-"""Keep examples that lie far from each other: greedy k-center."""
+"""Greedy k-center: keep examples that are far from each other."""
 
 from collections.abc import Mapping
 
@@ -9,29 +9,34 @@ from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.result import Selection
 
 _TIE = 1e-12
-"""Squared distances closer than this share of the largest to the mean are equal: last digits depend on the machine."""
+"""Squared distances that differ by less than this share of the largest squared distance to the mean count as equal,
+since their last digits depend on the machine."""
 _CANDIDATES = 256
 _ROWS = 8192  # compared with new centres at a time
 
 
 def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
-    """In every class keeps, one after the other, the example farthest from those kept so far.
+    """Keeps, in every class, one after another the example farthest from those kept so far.
 
-    The first is the one nearest to the class's mean, where the paper starts from examples that are labelled already.
-    The paper, which has no labels, goes over the whole data set, as this does where the scope is that. Distances are
-    Euclidean, between embeddings as they are; of equal ones the lowest index is taken. The largest distance of any
-    example to what is kept is at most twice the least possible (but for the choice of the first). The paper's second
-    step, which lowers that distance further with a solver of integer programs, is left out, as others do.
+    Distances are Euclidean, between embeddings that are not scaled. Of equal distances, the lowest index is taken. The
+    largest distance of any example to the nearest kept one is at most twice the smallest possible, given the first
+    example.
+
+    Differences from the paper: The first example is the one nearest to the mean of the class; the paper starts from
+    examples that are already labelled. The paper, which has no labels, selects from the whole data set at once; here
+    that is the case if the whole data set is one class (`scope="dataset"`). The second step of the paper, which lowers
+    the largest distance further with an integer programming solver, is omitted, as in other comparisons.
 
     Args:
-      pool: with embeddings.
-      num_pruned: for every label, how many of its examples go.
+        pool: with embeddings.
+        num_pruned: for every label, how many of its examples to prune.
 
     Raises:
-      InputError: the pool has no embeddings.
+        InputError: the pool has no embeddings.
 
     References:
-      Sener, Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018, algorithm 1.
+        Sener, Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018,
+        algorithm 1.
     """
     embeddings = embeddings_of(pool, "kcenter")
     return keep_by_class(
@@ -40,27 +45,34 @@ def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
 
 
 def farthest_first(x: np.ndarray, count: int) -> np.ndarray:
-    """The rows of x [n, D] chosen, in the order of their choice, [count] int64."""
+    """Returns the chosen rows of x [n, D] in the order of their choice, [count] int64."""
     x = x.astype(np.float64)
-    x -= x.mean(axis=0)  # squares of what all rows have in common would only take digits away
+    x -= x.mean(axis=0)  # a common offset would cost digits in the squares
     squares = np.einsum("nd,nd->n", x, x)
     tie = _TIE * squares.max()
     chosen = np.empty(count, np.int64)
     chosen[0] = np.argmax(squares <= squares.min() + tie)
-    nearest = np.full(len(x), np.inf)  # squared distance of every row to the nearest one chosen
-    known, done = 0, 1
-    while done < count:
-        _bring_nearer(nearest, x, squares, chosen[known:done])
-        nearest[chosen[known:done]] = -np.inf
-        known = done
-        more = _next(nearest, x, squares, tie)[: count - done]
-        chosen[done : done + len(more)] = more
-        done += len(more)
+    nearest = np.full(len(x), np.inf)  # squared distance of every row to the nearest chosen row
+    num_included, num_chosen = 0, 1  # `nearest` takes account of the first `num_included` chosen rows
+    while num_chosen < count:
+        _include(nearest, x, squares, chosen[num_included:num_chosen])
+        nearest[chosen[num_included:num_chosen]] = -np.inf
+        num_included = num_chosen
+        more = _next(nearest, x, squares, tie)[: count - num_chosen]
+        chosen[num_chosen : num_chosen + len(more)] = more
+        num_chosen += len(more)
     return chosen
 
 
-def _bring_nearer(nearest: np.ndarray, x: np.ndarray, squares: np.ndarray, centres: np.ndarray) -> None:
-    """Lowers the squared distances `nearest` [n] to what they are with more centres, [k] rows of x [n, D]."""
+def _include(nearest: np.ndarray, x: np.ndarray, squares: np.ndarray, centres: np.ndarray) -> None:
+    """Updates, in place, the squared distances to the nearest chosen row for newly chosen rows.
+
+    Args:
+        nearest: [n] floats.
+        x: [n, D] float64.
+        squares: [n], the squared lengths of x.
+        centres: [k] integers, the newly chosen rows.
+    """
     for start in range(0, len(x), _ROWS):
         rows = slice(start, start + _ROWS)
         distance = (-2 * x[centres]) @ x[rows].T
@@ -69,21 +81,21 @@ def _bring_nearer(nearest: np.ndarray, x: np.ndarray, squares: np.ndarray, centr
 
 
 def _next(nearest: np.ndarray, x: np.ndarray, squares: np.ndarray, tie: float) -> np.ndarray:
-    """The rows to choose next, one or more, in order.
+    """Returns the rows to choose next, one or more, in the order of their choice.
 
-    A row's distance to what is chosen never grows. So the farthest rows are compared among themselves only, for as long
-    as one of them is farther than all others were before: matrix products take the place of one pass over all rows for
-    every choice.
+    The distance of a row to the nearest chosen row never grows. It is therefore enough to compare the farthest rows
+    with each other, as long as one of them is farther than every other row was before. That replaces a pass over all
+    rows per choice by matrix products.
 
     Args:
-      nearest: [n] floats, the squared distance of every row to the nearest one chosen; -inf for those chosen.
-      x: [n, D] float64.
-      squares: [n], of their lengths.
-      tie: squared distances that differ by less are equal.
+        nearest: [n] floats, the squared distance of every row to the nearest chosen row; -inf for chosen rows.
+        x: [n, D] float64.
+        squares: [n], the squared lengths of x.
+        tie: squared distances that differ by less count as equal.
     """
     farthest = nearest.max()
     if farthest <= tie:
-        return np.flatnonzero(nearest >= 0)  # they are all equal, and stay so
+        return np.flatnonzero(nearest >= 0)  # all distances are equal, and remain so
     candidates, others = np.arange(len(x)), -np.inf
     if len(x) > _CANDIDATES:
         candidates = np.sort(np.argpartition(nearest, -_CANDIDATES)[-_CANDIDATES:])

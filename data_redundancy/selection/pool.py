@@ -1,4 +1,4 @@
-"""What a selection method may choose from, and by."""
+"""The data set that a selection method chooses from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,38 +7,44 @@ from typing import Protocol
 import numpy as np
 
 from data_redundancy.errors import InputError
+from data_redundancy.selection import grouping
 
 
-class Dendrograms(Protocol):
-    """The trees of all classes, as far as selection needs them."""
+class CuttableTrees(Protocol):
+    """The interface of the trees of all classes that selection uses; `clustering.dendrograms.Dendrograms` has it."""
 
     def heights(self, label: int) -> np.ndarray:
-        """The heights of a class's merges, [m] float64, not decreasing; m is n-1, or less of a truncated tree."""
+        """Returns the heights of a class's merges, [m] float64, not decreasing; m < n-1 if the tree is truncated."""
 
-    def linkage(self, label: int) -> np.ndarray:
-        """A class's merges, [m, 4] float64 over positions in its ascending members, as SciPy defines it."""
+    def merges(self, label: int) -> np.ndarray:
+        """Returns a class's merges, [m, 4] float64, as rows of a SciPy linkage over positions in its members."""
 
     def cut(self, num_clusters: Mapping[int, int]) -> np.ndarray:
-        """The cluster of every example, [N] int64 from 0, given each class's number of clusters."""
+        """Returns the cluster of every example, [N] int64 from 0, given the number of clusters of every class."""
 
 
-def check_scores(scores: np.ndarray, num_examples: int, name: str) -> None:
-    """Raises InputError unless `scores` is one finite number for every example; names the first that is not.
+def check_scores(scores: np.ndarray, num_examples: int, argument: str) -> None:
+    """Validates that `scores` has one finite number per example.
 
     Args:
-      scores: anything.
-      num_examples: N.
-      name: what to call the scores in an error.
+        scores: the array to validate.
+        num_examples: N.
+        argument: the name of the scores in an error.
+
+    Raises:
+        InputError: the shape is not [N], the type is not numeric, or a number is not finite (the first such index is
+            named).
     """
     scores = np.asarray(scores)
     if scores.shape != (num_examples,):
         raise InputError(
-            f"{name}: shape {scores.shape}, but one number for each of {num_examples:,} examples is needed"
+            argument, None, f"must have one number for each of {num_examples:,} examples, but has shape {scores.shape}"
         )
     if scores.dtype.kind not in "fiub":
-        raise InputError(f"{name}: of type {scores.dtype}, but numbers are needed")
-    if len(wrong := np.flatnonzero(~np.isfinite(scores))):
-        raise InputError(f"{name}: index {wrong[0]} is {scores[wrong[0]]}, but finite numbers are needed")
+        raise InputError(argument, None, f"must have numbers, but has type {scores.dtype}")
+    if len(not_finite := np.flatnonzero(~np.isfinite(scores))):
+        index = not_finite[0]
+        raise InputError(argument, None, f"must have finite numbers, but index {index} is {scores[index]}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,42 +52,37 @@ class Pool:
     """A data set to select from.
 
     Attributes:
-      labels: [N] integers, not negative.
-      embeddings: [N, D] floats, for methods that look at them.
-      dendrograms: the trees of the classes, for methods that cut them.
-      scores: by name, how much training makes of every example, [N] floats each, for methods that go by them.
-      classes: [N] integers, what the examples show, where `labels` says otherwise, as where the whole data set is one
-        class to select from; None where that is `labels`, or unknown.
+        labels: [N] integers, not negative; each method selects within every label on its own.
+        embeddings: [N, D] floats, for methods that compare embeddings.
+        dendrograms: the trees of the classes, for methods that cut them.
+        scores: [N] floats for every name of a score, for methods that rank examples by a score.
+        classes: [N] integers, the true classes, if `labels` differs from them, for example because the whole data set
+            is one class to select from; None if `labels` holds the classes or they are unknown.
 
     Raises:
-      InputError: labels that are not integers from 0, lengths that differ, or scores that are not finite numbers (the
-        first offending index is named).
+        InputError: labels that are not integers of at least 0, lengths that differ, or scores that are not finite (the
+            first such index is named).
     """
 
     labels: np.ndarray
     embeddings: np.ndarray | None = None
-    dendrograms: Dendrograms | None = None
+    dendrograms: CuttableTrees | None = None
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        labels = self.labels
-        if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0 or labels.min() < 0:
-            raise InputError(f"labels: shape {labels.shape}, type {labels.dtype}, but integers from 0 are needed")
-        if self.embeddings is not None and len(self.embeddings) != len(labels):
-            raise InputError(f"labels: {len(labels)} labels for {len(self.embeddings)} embeddings")
-        if self.classes is not None and len(self.classes) != len(labels):
-            raise InputError(f"classes: {len(self.classes)} for {len(labels)} labels")
+        num_examples = len(grouping.as_labels(self.labels, None if self.embeddings is None else len(self.embeddings)))
+        if self.classes is not None and len(self.classes) != num_examples:
+            raise InputError(
+                "classes", None, f"must have one entry per label, but has {len(self.classes)} for {num_examples} labels"
+            )
         for name, values in self.scores.items():
-            check_scores(values, len(labels), f"scores: {name!r}")
+            check_scores(values, num_examples, f"scores[{name!r}]")
 
     def members_by_class(self) -> dict[int, np.ndarray]:
-        """For every label, ascending, its examples' indices [n] int64, ascending."""
-        order = np.argsort(self.labels, kind="stable")
-        classes, starts = np.unique(self.labels[order], return_index=True)
-        return dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
+        """Returns the indices of every label's examples, see `grouping.members_by_class`."""
+        return grouping.members_by_class(self.labels)
 
     def class_sizes(self) -> dict[int, int]:
-        """For every label, ascending, the number of its examples."""
-        classes, sizes = np.unique(self.labels, return_counts=True)
-        return dict(zip(classes.tolist(), sizes.tolist(), strict=True))
+        """Returns the number of every label's examples, see `grouping.class_sizes`."""
+        return grouping.class_sizes(self.labels)

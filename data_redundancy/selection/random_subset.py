@@ -1,4 +1,4 @@
-"""Keep a random subset of every class: what any other method has to beat."""
+"""Keep a random subset of every class: the baseline for all other methods."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,18 @@ from data_redundancy.selection.result import Selection
 
 
 def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selection:
-    """Draws the examples to remove from every class, without replacement.
+    """Draws the examples to prune from every class, without replacement.
 
-    What is drawn from a class depends on the seed, its label, its members and its count, not on other classes. With
-    one seed, a larger count removes what a smaller one removes, and more.
+    The draw from a class depends on the seed, the label, the size of the class and the number to prune, but not on
+    other classes. With the same seed, a larger number prunes all examples that a smaller number prunes, and more.
 
     Args:
-      pool: only its labels are looked at.
-      num_pruned: for every label, how many of its examples go.
-      seed: not negative.
+        pool: only its labels are used.
+        num_pruned: for every label, how many of its examples to prune.
+        seed: not negative.
 
     Returns:
-      The selection, without clusters; redundant examples have no representative.
+        The selection, without clusters; pruned examples have no representative.
     """
     return keep_by_class(
         "random",

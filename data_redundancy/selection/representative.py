@@ -1,4 +1,4 @@
-"""Which member of a cluster is kept, by rules that share one signature, and how far the others are from it."""
+"""Rules that choose the member of a cluster to keep, and the distances of the other members to it."""
 
 import math
 from collections.abc import Callable
@@ -7,36 +7,37 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from data_redundancy.errors import InputError
+from data_redundancy.selection.vectors import float64_unit_vectors
 
-_TIE = 1e-12  # cosines and distances closer than this are equal: rounding would decide between them
-_BLOCK = 2**22  # distances held at a time: 32 MiB
+_TIE = 1e-12  # cosines and distances that differ by less count as equal, since rounding would decide between them
+_BLOCK = 2**22  # distances in memory at a time: 32 MiB
 
 Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""`rule(embeddings, cluster, merges)` of one class, as the functions below say."""
+"""`rule(embeddings, cluster, merges)` for one class, see `centroid`, `medoid` and `nested`."""
 
 
 def centroid(embeddings: np.ndarray, cluster: np.ndarray, merges: np.ndarray) -> np.ndarray:
-    """The member nearest to the cluster's centre: of highest cosine to the mean of the members' unit vectors.
+    """Chooses the member nearest to the centre: with the highest cosine to the mean of the members' unit vectors.
 
-    Ties go to the lowest index. All clusters of two are ties, and so are clusters whose mean is zero: they have no
-    centre.
+    Of cosines that are equal (to 1e-12), the lowest index is chosen. That includes all clusters of two members, and
+    clusters whose mean is zero, which have no centre.
 
     Args:
-      embeddings: [n, D] floats, no zero vectors. A copy in float64 is made: give a class at a time.
-      cluster: [n] integers, the cluster of every row.
-      merges: not used; part of the signature that all rules share.
+        embeddings: [n, D] floats of one class, no zero vectors. A float64 copy is made.
+        cluster: [n] integers, the cluster of every row.
+        merges: not used; part of the common signature of all rules.
 
     Returns:
-      [n] int64, the row that represents each row's cluster.
+        [n] int64, the row that represents the cluster of each row.
 
     Raises:
-      InputError: the lengths differ.
+        InputError: the lengths differ.
     """
     order, starts, sizes = _sorted_by_cluster(embeddings, cluster)
-    unit = unit_vectors(embeddings[order])
+    unit = float64_unit_vectors(embeddings[order])
     mean = np.add.reduceat(unit, starts) / sizes[:, None]
     length = np.linalg.norm(mean, axis=1)
-    # Where arithmetic cannot or need not decide, every cosine is within the tolerance.
+    # Where cosines cannot or need not decide, an infinite tolerance makes all members equal.
     tolerance = np.where((sizes <= 2) | (length < _TIE), np.inf, _TIE)
     centre = mean / np.maximum(length, _TIE)[:, None]
     cosine = np.einsum("nd,nd->n", unit, np.repeat(centre, sizes, axis=0))
@@ -44,26 +45,26 @@ def centroid(embeddings: np.ndarray, cluster: np.ndarray, merges: np.ndarray) ->
 
 
 def medoid(embeddings: np.ndarray, cluster: np.ndarray, merges: np.ndarray) -> np.ndarray:
-    """The member nearest to all members: of smallest mean Euclidean distance |u_i - u_j| between unit vectors.
+    """Chooses the member nearest to all members: with the smallest mean Euclidean distance |u_i - u_j| of unit vectors.
 
-    The sum of cosine distances would bring nothing new: sum_j (1 - <u_i, u_j>) = m - <u_i, sum_j u_j> is smallest where
-    the cosine to the mean is highest, which is `centroid`. Distances that are not squared are drawn less by outliers.
+    The mean cosine distance would choose the same member as `centroid`: sum_j (1 - <u_i, u_j>) = m - <u_i, sum_j u_j>
+    is smallest where the cosine to the mean is highest. Distances that are not squared are less sensitive to outliers.
 
-    Means closer than 1e-12 are ties, which go to the lowest index. All clusters of two are ties.
+    Of means that are equal (to 1e-12), the lowest index is chosen. That includes all clusters of two members.
 
     Args:
-      embeddings: [n, D] floats, no zero vectors. A copy in float64 is made: give a class at a time.
-      cluster: [n] integers, the cluster of every row. Of a large cluster's distances some rows are held at a time.
-      merges: not used; part of the signature that all rules share.
+        embeddings: [n, D] floats of one class, no zero vectors. A float64 copy is made.
+        cluster: [n] integers, the cluster of every row. The distances of a large cluster are computed in blocks.
+        merges: not used; part of the common signature of all rules.
 
     Returns:
-      [n] int64, the row that represents each row's cluster.
+        [n] int64, the row that represents the cluster of each row.
 
     Raises:
-      InputError: the lengths differ.
+        InputError: the lengths differ.
     """
     order, starts, sizes = _sorted_by_cluster(embeddings, cluster)
-    unit = unit_vectors(embeddings[order])
+    unit = float64_unit_vectors(embeddings[order])
     distance = np.zeros(len(order))
     undecided = sizes > 2
     for start, size in zip(starts[undecided].tolist(), sizes[undecided].tolist(), strict=True):
@@ -72,30 +73,30 @@ def medoid(embeddings: np.ndarray, cluster: np.ndarray, merges: np.ndarray) -> n
 
 
 def nested(embeddings: np.ndarray, cluster: np.ndarray, merges: np.ndarray) -> np.ndarray:
-    """A member that already represented a part of the cluster, so that deeper cuts keep a subset of shallower ones.
+    """Chooses a member that already represented a part of the cluster.
 
-    The merges are made again in their order. Of the representatives of the two clusters that a merge joins, the one of
-    higher cosine to the mean of the merged cluster's unit vectors goes on; closer than 1e-12, in a cluster of two, or
-    where the mean is zero, the lowest index does.
+    With this rule, deeper cuts of a tree keep a subset of what shallower cuts keep. The merges are replayed in order.
+    Each merge joins two clusters that have a representative. The representative with the higher cosine to the mean of
+    the merged cluster's unit vectors remains. If the cosines are equal (to 1e-12), the merged cluster has two members,
+    or the mean is zero, the lower index remains.
 
     Args:
-      embeddings: [n, D] floats, no zero vectors. Two copies in float64 are made: give a class at a time.
-      cluster: [n] integers, the cluster of every row.
-      merges: [k, 4] floats, the merges that made the clusters: the first rows of a linkage as SciPy defines it.
+        embeddings: [n, D] floats of one class, no zero vectors. Two float64 copies are made.
+        cluster: [n] integers, the cluster of every row.
+        merges: [k, 4] floats, the merges that made the clusters: the first rows of a SciPy linkage.
 
     Returns:
-      [n] int64, the row that represents each row's cluster.
+        [n] int64, the row that represents the cluster of each row.
 
     Raises:
-      InputError: the lengths differ, or other merges than those given make these clusters.
+        InputError: the lengths differ, or the merges do not make these clusters.
     """
     _check_lengths(embeddings, cluster)
-    kept = _walk(unit_vectors(embeddings), merges)
+    kept = _replay(float64_unit_vectors(embeddings), merges)
     ids, position = np.unique(cluster, return_inverse=True)
     if not np.array_equal(np.sort(position[kept]), np.arange(len(ids))):
-        raise InputError(
-            f"merges: {len(merges)} merges of {len(cluster)} rows do not make the {len(ids)} clusters given"
-        )
+        requirement = f"must make the {len(ids)} clusters, but {len(merges)} merges of {len(cluster)} rows do not"
+        raise InputError("merges", None, requirement)
     return kept[np.argsort(position[kept])][position]
 
 
@@ -104,11 +105,23 @@ REPRESENTATIVES: dict[str, Rule] = {"centroid": centroid, "medoid": medoid, "nes
 
 def _check_lengths(embeddings: np.ndarray, cluster: np.ndarray) -> None:
     if len(embeddings) != len(cluster):
-        raise InputError(f"cluster: {len(cluster)} entries for {len(embeddings)} embeddings")
+        raise InputError(
+            "cluster",
+            None,
+            f"must have one entry per embedding, but has {len(cluster)} for {len(embeddings)} embeddings",
+        )
 
 
 def _sorted_by_cluster(embeddings: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The order [n] that brings clusters together, and in it the start and the size of every cluster, [k] each."""
+    """Sorts rows by cluster.
+
+    Args:
+        embeddings: [n, D], for the validation of its length.
+        cluster: [n] integers.
+
+    Returns:
+        The stable sorting order [n], and the start and size of every cluster in that order, [k] each.
+    """
     _check_lengths(embeddings, cluster)
     order = np.argsort(cluster, kind="stable")
     _, starts, sizes = np.unique(cluster[order], return_index=True, return_counts=True)
@@ -118,14 +131,14 @@ def _sorted_by_cluster(embeddings: np.ndarray, cluster: np.ndarray) -> tuple[np.
 def _lowest_of_highest(
     score: np.ndarray, tolerance: np.ndarray, order: np.ndarray, starts: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
-    """In every cluster the lowest row whose score is within the tolerance of the highest, [n] for every row.
+    """Returns, for every row, the lowest row of its cluster whose score is within the tolerance of the highest, [n].
 
     Args:
-      score: [n] floats, in the order given by `order`.
-      tolerance: [k] floats, of every cluster.
-      order: [n], as the next two from `_sorted_by_cluster`.
-      starts: [k].
-      sizes: [k].
+        score: [n] floats, in the order given by `order`.
+        tolerance: [k] floats, for every cluster.
+        order: [n], like `starts` and `sizes` as from `_sorted_by_cluster`.
+        starts: [k].
+        sizes: [k].
     """
     highest = np.maximum.reduceat(score, starts)
     is_best = np.repeat(highest, sizes) - score < np.repeat(tolerance, sizes)
@@ -135,9 +148,17 @@ def _lowest_of_highest(
     return representative
 
 
-def _walk(unit: np.ndarray, merges: np.ndarray) -> np.ndarray:
-    """Makes the merges [k, 4] in their order; the `nested` representatives of the clusters that remain, [n-k] int64."""
-    total = unit.copy()  # of the members' unit vectors, in the row of their representative
+def _replay(unit: np.ndarray, merges: np.ndarray) -> np.ndarray:
+    """Replays merges with the rule of `nested`.
+
+    Args:
+        unit: [n, D] float64, unit vectors.
+        merges: [k, 4] floats, in order.
+
+    Returns:
+        The representatives of the clusters that remain, [n-k] int64, ascending.
+    """
+    total = unit.copy()  # the sum of a cluster's unit vectors, in the row of its representative
     representative = list(range(len(unit)))  # of every node of the tree
     is_kept = np.ones(len(unit), bool)
     nodes = merges[:, :2].astype(np.int64).tolist()
@@ -147,41 +168,33 @@ def _walk(unit: np.ndarray, merges: np.ndarray) -> np.ndarray:
         length = math.sqrt(merged @ merged)
         is_decided = size > 2 and length >= _TIE * size
         is_high = is_decided and (unit[high] - unit[low]) @ merged >= _TIE * length
-        chosen, dropped = (high, low) if is_high else (low, high)
+        chosen, pruned = (high, low) if is_high else (low, high)
         total[chosen] = merged
         representative.append(chosen)
-        is_kept[dropped] = False
+        is_kept[pruned] = False
     return np.flatnonzero(is_kept)
 
 
 def _mean_distances(unit: np.ndarray) -> np.ndarray:
-    """The mean Euclidean distance of every row to all rows, [size]."""
+    """Returns the mean Euclidean distance of every row of unit [size, D] to all rows, [size]."""
     size = len(unit)
     num_rows = max(1, _BLOCK // size)
-    # Coordinate by coordinate: a matrix product would lose half of the digits where vectors are close.
+    # Coordinate by coordinate, since a matrix product would lose half of the digits of small distances.
     blocks = [cdist(unit[start : start + num_rows], unit).mean(axis=1) for start in range(0, size, num_rows)]
     return np.concatenate(blocks)
 
 
 def distance_to(embeddings: np.ndarray, representative: np.ndarray) -> np.ndarray:
-    """The cosine distance of every example to its representative.
+    """Returns the cosine distance of every example to its representative.
 
     Args:
-      embeddings: [n, D] floats, no zero vectors.
-      representative: [n] integers, the row that represents each row.
+        embeddings: [n, D] floats, no zero vectors.
+        representative: [n] integers, the row that represents each row.
 
     Returns:
-      [n] float64 within [0, 2]; exactly 0 for a representative itself and for its exact duplicates.
+        [n] float64 within [0, 2]; exactly 0 for a representative itself and for its exact duplicates.
     """
-    unit = unit_vectors(embeddings)
+    unit = float64_unit_vectors(embeddings)
     unit -= unit[representative]
-    # 1 - <u,v> = |u-v|^2 / 2 for unit vectors, and the right-hand side does not cancel where they are close.
+    # 1 - <u,v> = |u-v|^2 / 2 for unit vectors; the right-hand side has no cancellation for close vectors.
     return np.minimum(np.einsum("nd,nd->n", unit, unit) / 2, 2.0)
-
-
-def unit_vectors(embeddings: np.ndarray) -> np.ndarray:
-    """Scales every row to length one, [n, D] float64; rows may be of any magnitude but zero."""
-    unit = embeddings.astype(np.float64)
-    unit /= np.abs(unit).max(axis=1, keepdims=True)  # squares of very large or small values would overflow or vanish
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    return unit

@@ -1,4 +1,4 @@
-"""What every selection method returns."""
+"""The result of every selection method."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """A method's keep list with its evidence.
+    """The examples that a method keeps, and what represents the others.
 
     Attributes:
-      method: the method's name.
-      prune_fraction: the share of examples to remove that was asked for.
-      keep: [K] int64, the indices kept, ascending and unique.
-      cluster: [N] int64, the cluster of every example; -1 where the method makes no clusters.
-      representative: [N] int64, the index that stands for every example in what is kept: its own for one that is kept;
-        -1 for a redundant one whose method names no substitute.
-      distance: [N] float64, the cosine distance of every example to its representative; NaN where there is none.
+        method: the name of the method.
+        prune_fraction: the requested share of examples to prune.
+        keep: [K] int64, the indices of the kept examples, ascending and unique.
+        cluster: [N] int64, the cluster of every example; -1 if the method makes no clusters.
+        representative: [N] int64, the index of the kept example that represents each example. A kept example represents
+            itself. -1 for a pruned example without a representative.
+        distance: [N] float64, the cosine distance of every example to its representative; NaN if it has none.
     """
 
     method: str
@@ -28,7 +28,7 @@ class Selection:
 
     @property
     def num_examples(self) -> int:
-        """The number of examples there were to select from."""
+        """The number of examples N, kept and pruned."""
         return len(self.cluster)
 
     @property
@@ -40,5 +40,5 @@ class Selection:
 
     @property
     def redundant(self) -> np.ndarray:
-        """The indices that are not kept, [N-K] int64, ascending."""
+        """The indices of the pruned examples, [N-K] int64, ascending."""
         return np.flatnonzero(~self.kept)

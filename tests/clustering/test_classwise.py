@@ -9,7 +9,7 @@ import data_redundancy as dr
 from data_redundancy.clustering import classwise, dense, search
 from data_redundancy.clustering.classwise import cluster_classes
 from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
-from data_redundancy.clustering.distances import unit_vectors
+from data_redundancy.clustering.distances import fixed_point_unit_vectors
 from data_redundancy.clustering.linkage import cut, linkage
 from data_redundancy.clustering.strategy import choose_strategy
 from data_redundancy.clustering.workload import Workload
@@ -19,14 +19,14 @@ from helpers.clustering_oracles import digits, same_partition
 
 def test_every_class_gets_the_tree_of_its_own_members():
     x, labels = digits()
-    dendrograms = cluster_classes(x, labels, method="average")
+    dendrograms = cluster_classes(x, labels, linkage="average")
     assert list(dendrograms.trees) == list(range(10))
-    assert dendrograms.method == "average"
+    assert dendrograms.linkage == "average"
     for label, tree in dendrograms.trees.items():
         assert tree.members.dtype == np.int64
         assert np.array_equal(tree.members, np.flatnonzero(labels == label))
-        assert np.array_equal(tree.linkage, linkage(x[labels == label], "average"))
-        assert np.array_equal(dendrograms.heights(label), tree.linkage[:, 2])
+        assert np.array_equal(tree.merges, linkage(x[labels == label], "average"))
+        assert np.array_equal(dendrograms.heights(label), tree.merges[:, 2])
         assert (np.diff(dendrograms.heights(label)) >= 0).all()
 
 
@@ -46,7 +46,7 @@ def test_labels_need_not_be_contiguous_and_classes_may_be_single():
     x = np.random.default_rng(0).normal(size=(4, 3))
     dendrograms = cluster_classes(x, np.array([7, 2, 7, 5], np.uint8))
     assert list(dendrograms.trees) == [2, 5, 7]
-    assert dendrograms.trees[5].linkage.shape == (0, 4)
+    assert dendrograms.trees[5].merges.shape == (0, 4)
     assert dendrograms.cut({2: 1, 5: 1, 7: 1}).tolist() == [0, 1, 0, 2]
 
 
@@ -78,18 +78,20 @@ def test_inputs_are_not_changed():
 def test_faulty_embeddings_are_named_by_their_index_in_the_whole_set():
     x, labels = digits()
     x[123] = 0
-    with pytest.raises(InputError, match=r"^embeddings: index 123 is a zero vector"):
+    with pytest.raises(
+        InputError, match=r"^embeddings: must have finite vectors other than zero, but index 123 is a zero vector$"
+    ):
         cluster_classes(x, labels)
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros(3, int), "^labels: 3 labels for 4 embeddings$"),
-        (np.zeros(4), "^labels: .* type float64"),
-        (np.zeros(4, bool), "^labels: .* type bool"),
-        (np.zeros((4, 1), int), r"^labels: shape \(4, 1\)"),
-        (np.array([0, 1, -1, -2]), "^labels: index 2 has label -1"),
+        (np.zeros(3, int), "^labels: must have one label per embedding, but has 3 for 4 embeddings$"),
+        (np.zeros(4), "^labels: .* and type float64$"),
+        (np.zeros(4, bool), "^labels: .* and type bool$"),
+        (np.zeros((4, 1), int), r"^labels: must have one integer per example, but has shape \(4, 1\) "),
+        (np.array([0, 1, -1, -2]), "^labels: must be at least 0, but index 2 has label -1$"),
     ],
 )
 def test_faulty_labels_are_refused(labels, message):
@@ -100,14 +102,14 @@ def test_faulty_labels_are_refused(labels, message):
 def test_trees_that_do_not_belong_to_the_labels_are_refused():
     x, labels = np.eye(4), np.array([0, 0, 1, 1])
     trees = dict(cluster_classes(x, labels).trees)
-    other_members = Dendrogram(np.array([1, 2]), trees[1].linkage)
+    other_members = Dendrogram(np.array([1, 2]), trees[1].merges)
     too_long = Dendrogram(trees[1].members, np.zeros((2, 4)))
     too_narrow = Dendrogram(trees[1].members, np.zeros((1, 3)))
     for bad, message in [
-        ({0: trees[0]}, r"for classes \[0\], but labels has classes \[0, 1\]"),
+        ({0: trees[0]}, r"must have the classes of labels, \[0, 1\], but has \[0\]$"),
         (trees | {1: other_members}, "members of class 1"),
-        (trees | {1: too_long}, r"class 1 of 2 examples has a linkage of shape \(2, 4\)"),
-        (trees | {1: too_narrow}, r"class 1 of 2 examples has a linkage of shape \(1, 3\)"),
+        (trees | {1: too_long}, r"class 1 of n=2 examples, but has shape \(2, 4\)"),
+        (trees | {1: too_narrow}, r"class 1 of n=2 examples, but has shape \(1, 3\)"),
     ]:
         with pytest.raises(InputError, match=f"^trees: .*{message}"):
             Dendrograms(x, labels, bad, "complete")
@@ -130,22 +132,25 @@ def test_truncated_trees_are_the_first_merges_of_whole_ones():
         truncated = cluster_classes(x, labels, num_merges=dict.fromkeys(range(10), wanted))
         for label, tree in truncated.trees.items():
             size = len(tree.members)
-            assert len(tree.linkage) == min(wanted, size - 1)
+            assert len(tree.merges) == min(wanted, size - 1)
             assert tree.is_truncated == (wanted < size - 1)
-            assert np.array_equal(tree.linkage, whole.linkage(label)[:wanted])
+            assert np.array_equal(tree.merges, whole.merges(label)[:wanted])
             assert np.array_equal(truncated.heights(label), whole.heights(label)[:wanted])
         num_clusters = {label: max(1, len(t.members) - wanted) for label, t in truncated.trees.items()}
         assert np.array_equal(truncated.cut(num_clusters), whole.cut(num_clusters))
 
 
-def test_a_cut_deeper_than_the_tree_is_refused_with_the_fraction_that_it_takes():
+def test_a_cut_deeper_than_the_tree_is_refused_with_the_fraction_that_it_needs():
     x, labels = digits(1797)
     truncated = dr.cluster_classes(x, labels, max_prune_fraction=0.2)
     assert all(tree.is_truncated for tree in truncated.trees.values())
     dr.select(truncated, 0.2)
-    with pytest.raises(InputError, match=r"^class 0: .* truncated after \d+ merges, at height 0\.\d+; ") as refusal:
+    message = (
+        r"^prune_fraction=0.5: needs \d+ merges in class 0 of 178 .* truncated after \d+, at height 0\.\d+\. Cluster "
+    )
+    with pytest.raises(InputError, match=message) as error:
         dr.select(truncated, 0.5)
-    needed = float(re.search(r"max_prune_fraction of at least ([\d.]+)$", str(refusal.value))[1])
+    needed = float(re.search(r"max_prune_fraction of at least ([\d.]+)$", error.value.fix)[1])
     assert needed == pytest.approx(0.5, abs=1e-3)
     deeper = dr.cluster_classes(x, labels, max_prune_fraction=needed)
     assert np.array_equal(dr.select(deeper, 0.5).keep, dr.select(dr.cluster_classes(x, labels), 0.5).keep)
@@ -176,7 +181,7 @@ def test_the_scope_dataset_ignores_labels_and_finds_copies_across_classes():
     assert selection.redundant.tolist() == list(range(400, 420))
     assert selection.representative[400:].tolist() == list(range(20))
     whole = dr.cluster_classes(x, scope="dataset")
-    assert np.array_equal(whole.linkage(0), linkage(x))
+    assert np.array_equal(whole.merges(0), linkage(x))
 
 
 # Arguments
@@ -185,12 +190,15 @@ def test_the_scope_dataset_ignores_labels_and_finds_copies_across_classes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scope": "all"}, "^scope 'all' is not one of class, dataset$"),
-        ({"method": "ward"}, "^linkage 'ward' is not one of complete, average, single$"),
-        ({"max_prune_fraction": 1.0}, "^max_prune_fraction: 1.0, "),
-        ({"memory_limit_gb": 0}, "^memory_limit_gb: 0, "),
-        ({"memory_limit_gb": 1e-4}, r"^memory: class 0: \d+ examples of 64 dimensions need .* the limit is 0.0001 GB"),
-        ({"labels": None}, "^labels: needed where scope is 'class'$"),
+        ({"scope": "all"}, "^scope=all: must be one of class, dataset$"),
+        ({"linkage": "ward"}, "^linkage=ward: must be one of complete, average, single$"),
+        ({"max_prune_fraction": 1.0}, "^max_prune_fraction=1.0: must be "),
+        ({"memory_limit_gb": 0}, "^memory_limit_gb=0: must be a number greater than 0$"),
+        (
+            {"memory_limit_gb": 1e-4},
+            r"^memory_limit_gb=0.0001: must be at least 0\.\d+ for class 0: \d+ examples of 64 dimensions, ",
+        ),
+        ({"labels": None}, "^labels: must be given if scope is 'class'$"),
     ],
 )
 def test_faulty_arguments_are_refused(arguments, message):
@@ -208,7 +216,7 @@ def test_small_classes_side_by_side_give_what_they_give_alone(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     beside = cluster_classes(x, labels, memory_limit=1e10)
     for label in range(10):
-        assert np.array_equal(alone.linkage(label), beside.linkage(label))
+        assert np.array_equal(alone.merges(label), beside.merges(label))
 
 
 @pytest.mark.parametrize("method", ["complete", "average"])
@@ -217,15 +225,17 @@ def test_on_accelerators_trees_are_the_same(monkeypatch, method):
     x, labels = digits(400)
     x[50:60] = x[:10]  # copies, not all of them within a class
     x[labels == 3] = x[labels == 3][0]
-    expected = {k: dr.cluster_classes(x, labels, method=method, max_prune_fraction=k) for k in (None, 0.5)}
+    expected = {k: dr.cluster_classes(x, labels, linkage=method, max_prune_fraction=k) for k in (None, 0.5)}
     monkeypatch.setattr(classwise, "fits_accelerator", lambda *_: True)
     monkeypatch.setattr(search, "fits_accelerator", lambda *_: True)
-    monkeypatch.setattr(search, "choose_strategy", lambda *arguments: choose_strategy(*arguments[:5], "matrix"))
+    monkeypatch.setattr(
+        search, "choose_strategy", lambda *arguments, label: choose_strategy(*arguments[:5], "matrix", label=label)
+    )
     monkeypatch.setattr(dense, "agglomerate", None)  # is not used
     for k, on_host in expected.items():
-        on_devices = dr.cluster_classes(x, labels, method=method, max_prune_fraction=k)
+        on_devices = dr.cluster_classes(x, labels, linkage=method, max_prune_fraction=k)
         for label in range(10):
-            assert np.array_equal(on_devices.linkage(label), on_host.linkage(label))
+            assert np.array_equal(on_devices.merges(label), on_host.merges(label))
     Z = linkage(x, method)
     monkeypatch.undo()
     assert np.array_equal(Z, linkage(x, method))
@@ -242,10 +252,10 @@ def test_accelerators_get_as_many_classes_at_once_as_there_is_memory_for():
 
 def test_after_contraction_the_accelerator_goes_on(monkeypatch):
     x, _ = digits(400)
-    units = unit_vectors(x)
-    expected = search.first_merges(units, 399, "complete", way="graph, then matrix")
+    units = fixed_point_unit_vectors(x)
+    expected = search.first_merges(units, 399, "complete", algorithm="graph, then matrix")
     monkeypatch.setattr(search, "fits_accelerator", lambda *_: True)
     monkeypatch.setattr(dense, "agglomerate", None)
-    merges = search.first_merges(units, 399, "complete", way="graph, then matrix")
+    merges = search.first_merges(units, 399, "complete", algorithm="graph, then matrix")
     for name in ("height", "low", "high"):
         assert np.array_equal(getattr(merges, name), getattr(expected, name))

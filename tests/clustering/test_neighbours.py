@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_redundancy.clustering.distances import Units, block_distances, unit_vectors
+from data_redundancy.clustering.distances import Units, block_distances, fixed_point_unit_vectors
 from data_redundancy.clustering.neighbours import (
     BFLOAT16,
     FLOAT32,
@@ -27,7 +27,7 @@ def rows(num_rows: int, num_dimensions: int = 6) -> Units:
     x[num_rows // 2 :: 5] = x[: len(x[num_rows // 2 :: 5])]
     x[num_rows // 3 :: 7] *= 0.3
     x[-1], x[-2] = -x[0], 3 * x[0]
-    return unit_vectors(x)
+    return fixed_point_unit_vectors(x)
 
 
 def brute_force(units: Units, height: float) -> list[tuple[int, int, float]]:
@@ -51,7 +51,11 @@ def pairs(neighbours: Neighbours, height: float, **options) -> list[tuple[int, i
     [(192, 64, 1), (200, 64, 1), (129, 128, 1), (200, 256, 1), (2, 64, 1), (192, 64, 8), (200, 64, 8)],
 )
 def test_pairs_equal_brute_force(num_rows, block_rows, num_devices):
-    units = rows(num_rows) if num_rows > 2 else unit_vectors(np.array([[1.0, 2, 0, 0, 0, 0], [2, 1, 0, 0, 0, 0]]))
+    units = (
+        rows(num_rows)
+        if num_rows > 2
+        else fixed_point_unit_vectors(np.array([[1.0, 2, 0, 0, 0, 0], [2, 1, 0, 0, 0, 0]]))
+    )
     neighbours = Neighbours(units, block_rows=block_rows, devices=jax.local_devices()[:num_devices])
     for height in (0.0, 1e-6, 0.01, 0.5, 1.9999, 2.0):
         assert pairs(neighbours, height) == brute_force(units, height)
@@ -59,7 +63,7 @@ def test_pairs_equal_brute_force(num_rows, block_rows, num_devices):
 
 @pytest.mark.parametrize("num_rows", [1, 2, 63, 65, 1030])
 def test_blocks_are_chosen_to_fit_any_number_of_rows(num_rows):
-    units = unit_vectors(make_rows("random", num_rows, 3, np.random.default_rng(0)))
+    units = fixed_point_unit_vectors(make_rows("random", num_rows, 3, np.random.default_rng(0)))
     expected = brute_force(units, 0.01)
     assert bool(expected) == (num_rows > 2)
     assert pairs(Neighbours(units), 0.01) == expected
@@ -90,7 +94,7 @@ def test_the_height_itself_belongs_to_it_to_the_last_bit():
 
 @pytest.mark.parametrize("expected_pairs", [0, 10**6])
 def test_blocks_with_more_hits_than_room_are_computed_again(expected_pairs, monkeypatch):
-    units = unit_vectors(1 + 0.1 * np.random.default_rng(0).normal(size=(700, 5)))
+    units = fixed_point_unit_vectors(1 + 0.1 * np.random.default_rng(0).normal(size=(700, 5)))
     dispatched = []
     dispatch = Neighbours._dispatch
     monkeypatch.setattr(Neighbours, "_dispatch", lambda *args: dispatched.append(1) or dispatch(*args))
@@ -179,7 +183,7 @@ def first_pass(units: Units, name: str) -> np.ndarray:
 
 
 def observed_error(x: np.ndarray, name: str) -> float:
-    units = unit_vectors(x)
+    units = fixed_point_unit_vectors(x)
     return abs(first_pass(units, name).astype(np.float64) - (1 - block_distances(units, units))).max()
 
 
@@ -232,7 +236,7 @@ def test_the_fastest_precision_that_is_good_enough_is_chosen():
 
 @pytest.mark.parametrize("pairs_per_row", [0.5, 2.0, 20.0, 200.0])
 def test_heights_are_estimated_from_a_sample(pairs_per_row):
-    units = unit_vectors(digits(1797)[0])
+    units = fixed_point_unit_vectors(digits(1797)[0])
     height = Neighbours(units).height_for(pairs_per_row)
     number = np.count_nonzero(np.triu(block_distances(units, units) <= height, 1))
     assert pairs_per_row / 2 < number / len(units) < 2 * pairs_per_row
@@ -245,4 +249,4 @@ def test_heights_rise_with_the_pairs_and_are_never_negative():
     assert heights == sorted(heights)
     assert heights[-1] > 1
     assert np.isfinite(heights).all()
-    assert Neighbours(unit_vectors(np.ones((5, 2)))).height_for(1) < 1e-6
+    assert Neighbours(fixed_point_unit_vectors(np.ones((5, 2)))).height_for(1) < 1e-6

@@ -1,12 +1,7 @@
-"""The first merges of a tree, by every way: against slow oracles that decide every tie."""
+"""The first merges of a tree, by every algorithm, against slow oracles that decide every tie."""
 
 import dataclasses
 import functools
-import os
-import pathlib
-import subprocess
-import sys
-import types
 
 import jax
 import numpy as np
@@ -16,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import squareform
 
-from data_redundancy.clustering import dense, memory, search
-from data_redundancy.clustering.distances import Units, block_distances, pair_distances, unit_vectors
+from data_redundancy.clustering import dense, search
+from data_redundancy.clustering.distances import Units, block_distances, fixed_point_unit_vectors, pair_distances
 from data_redundancy.clustering.linkage import cut, cut_tree, linkage, to_linkage
 from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.neighbours import BFLOAT16, FLOAT32, TENSOR_FLOAT32, Graph, Neighbours
 from data_redundancy.clustering.partitions import partition
 from data_redundancy.clustering.search import first_merges
 from data_redundancy.clustering.sparse import complete_linkage, single_linkage
-from data_redundancy.clustering.strategy import BYTES_PER_PAIR, Strategy, choose_strategy, pairs_per_row
+from data_redundancy.clustering.strategy import choose_strategy
 from data_redundancy.errors import InputError
 from helpers.clustering_oracles import (
     GREEDY,
@@ -40,16 +35,16 @@ from helpers.clustering_oracles import (
 )
 
 GB = 1e9
-WAYS = ("graph", "matrix", "graph, then matrix", None)
+ALGORITHMS = ("graph", "matrix", "graph, then matrix", None)
 TIED = ("complete", "single")  # the linkages whose order of ties is documented
 
 
-def ways(num_distinct: int, num_merges: int, method: str) -> list[str | None]:
+def algorithms(num_distinct: int, num_merges: int, method: str) -> list[str | None]:
     """Those there are: contracting needs rows to contract and merges that are left to do."""
     if method == "average":
         return ["matrix", None]
     contracts = method == "complete" and 0 < int(0.3 * num_distinct) < num_merges
-    return [way for way in WAYS if contracts or way != "graph, then matrix"]
+    return [name for name in ALGORITHMS if contracts or name != "graph, then matrix"]
 
 
 def num_distinct(units: Units) -> int:
@@ -68,9 +63,9 @@ def on_matrix(monkeypatch) -> list[int]:
     seen = []
     original = search._on_matrix
 
-    def spy(units, sizes, found, method, plan):
+    def spy(units, sizes, found, *arguments):
         seen.append(len(units) - len(found))
-        return original(units, sizes, found, method, plan)
+        return original(units, sizes, found, *arguments)
 
     monkeypatch.setattr(search, "_on_matrix", spy)
     return seen
@@ -81,35 +76,35 @@ def on_matrix(monkeypatch) -> list[int]:
 
 @few_examples
 @given(embeddings(), st.sampled_from(TIED), st.data())
-def test_trees_equal_slow_agglomeration_by_every_way(x, method, data):
-    units = unit_vectors(x)
+def test_trees_equal_slow_agglomeration_by_every_algorithm(x, method, data):
+    units = fixed_point_unit_vectors(x)
     expected = greedy(units, method)
     assert np.array_equal(linkage(x, method), expected)
     num_merges = data.draw(st.integers(0, len(x) - 1))
     wanted = num_merges - (len(x) - num_distinct(units))
-    for way in ways(num_distinct(units), wanted, method):
-        assert np.array_equal(first_rows(units, num_merges, method, way=way), expected[:num_merges])
+    for algorithm in algorithms(num_distinct(units), wanted, method):
+        assert np.array_equal(first_rows(units, num_merges, method, algorithm=algorithm), expected[:num_merges])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", TIED)
-def test_larger_trees_equal_slow_agglomeration_by_every_way_and_block_size(kind, method, monkeypatch):
+def test_larger_trees_equal_slow_agglomeration_by_every_algorithm_and_block_size(kind, method, monkeypatch):
     monkeypatch.setattr(dense, "BLOCK_ROWS", 50)  # so that clusters reach over several blocks
-    units = unit_vectors(make_rows(kind, 200, 3, np.random.default_rng(7)))
+    units = fixed_point_unit_vectors(make_rows(kind, 200, 3, np.random.default_rng(7)))
     expected = greedy(units, method)
     for share in (0.1, 0.6, 0.95, 0.995):
         num_merges = int(share * 200)
         wanted = num_merges - (200 - num_distinct(units))
-        for way in ways(num_distinct(units), wanted, method):
+        for algorithm in algorithms(num_distinct(units), wanted, method):
             for block_rows in (64, 128):
-                Z = first_rows(units, num_merges, method, way=way, block_rows=block_rows)
+                Z = first_rows(units, num_merges, method, algorithm=algorithm, block_rows=block_rows)
                 assert np.array_equal(Z, expected[:num_merges])
 
 
 @few_examples
 @given(embeddings(), st.sampled_from(TIED), st.floats(0, 1))
 def test_a_graph_holds_all_merges_up_to_its_height_and_no_others(x, method, quantile):
-    units = unit_vectors(np.unique(x, axis=0))
+    units = fixed_point_unit_vectors(np.unique(x, axis=0))
     n = len(units)
     distances = block_distances(units, units)
     height = np.quantile(distances[np.triu_indices(n, 1)], quantile, method="lower") if n > 1 else 0.0
@@ -123,7 +118,7 @@ def test_a_graph_holds_all_merges_up_to_its_height_and_no_others(x, method, quan
 @pytest.mark.parametrize("method", TIED)
 def test_copies_come_before_vectors_that_only_point_the_same_way(method):
     x = np.array([[0.1, 0.3, 0.7], [1, 3, 7], [9, 1, 1], [1, 3, 7], [0.1, 0.3, 0.7]])
-    units = unit_vectors(x)
+    units = fixed_point_unit_vectors(x)
     assert num_distinct(units) == 3
     assert cosine_distances(x)[0, 1] == 0
     Z = linkage(x, method)
@@ -136,7 +131,7 @@ def test_copies_come_before_vectors_that_only_point_the_same_way(method):
 @pytest.mark.parametrize("method", TIED)
 def test_signs(method):
     x = np.random.default_rng(0).choice([-2.0, -1.0, 1.0, 3.0], (70, 1))
-    units = unit_vectors(x)
+    units = fixed_point_unit_vectors(x)
     assert np.array_equal(linkage(x, method), greedy(units, method))
     assert same_partition(cut(x, 2, method), x[:, 0] > 0)
     assert linkage(x, method)[-1].tolist() == [*sorted(linkage(x, method)[-1, :2]), 2.0, 70.0]
@@ -157,21 +152,21 @@ def test_one_device_or_eight_give_the_same(num_devices, method, monkeypatch):
     devices = jax.local_devices()[:num_devices]
     assert len(devices) == num_devices
     monkeypatch.setattr(search, "Neighbours", functools.partial(Neighbours, devices=devices))
-    units = unit_vectors(make_rows("integers", 200, 3, np.random.default_rng(0)))
-    assert np.array_equal(first_rows(units, 150, method, way="graph"), greedy(units, method)[:150])
+    units = fixed_point_unit_vectors(make_rows("integers", 200, 3, np.random.default_rng(0)))
+    assert np.array_equal(first_rows(units, 150, method, algorithm="graph"), greedy(units, method)[:150])
 
 
 @pytest.mark.parametrize("precision", [FLOAT32, TENSOR_FLOAT32, BFLOAT16])
 def test_the_precision_of_the_first_pass_changes_nothing(precision, monkeypatch):
     monkeypatch.setattr(search, "Neighbours", functools.partial(Neighbours, precision=precision))
-    units = unit_vectors(digits(200)[0])
-    assert np.array_equal(first_rows(units, 120, "complete", way="graph"), greedy(units, "complete")[:120])
+    units = fixed_point_unit_vectors(digits(200)[0])
+    assert np.array_equal(first_rows(units, 120, "complete", algorithm="graph"), greedy(units, "complete")[:120])
 
 
 def test_processes_together_give_the_same():
-    units = unit_vectors(digits(200)[0])
+    units = fixed_point_unit_vectors(digits(200)[0])
     assert np.array_equal(
-        first_rows(units, 120, "complete", way="graph", together=True), greedy(units, "complete")[:120]
+        first_rows(units, 120, "complete", algorithm="graph", together=True), greedy(units, "complete")[:120]
     )
 
 
@@ -179,7 +174,7 @@ def test_processes_together_give_the_same():
 @given(embeddings(), st.sampled_from(["complete", "average", "single"]), st.data())
 def test_merges_are_named_by_lowest_members_and_build_on_each_other(x, method, data):
     num_merges = data.draw(st.integers(0, len(x) - 1))
-    units = unit_vectors(x)
+    units = fixed_point_unit_vectors(x)
     merges = first_merges(units, num_merges, method)
     assert (merges.low < merges.high).all()
     assert (np.diff(merges.height) >= 0).all()
@@ -218,9 +213,9 @@ DATA = {
 
 @pytest.mark.parametrize("method", ["complete", "average", "single"])
 @pytest.mark.parametrize("name", DATA)
-def test_partitions_equal_scipys_for_every_fraction_and_way(name, method):
+def test_partitions_equal_scipys_for_every_fraction_and_algorithm(name, method):
     x = DATA[name]()
-    units, n = unit_vectors(x), len(x)
+    units, n = fixed_point_unit_vectors(x), len(x)
     distances = squareform(cosine_distances(x))
     expected = scipy_hierarchy.linkage(distances, method)
     assert not (np.diff(np.unique(distances)) < 1e-17).any()
@@ -229,8 +224,8 @@ def test_partitions_equal_scipys_for_every_fraction_and_way(name, method):
     compared = 0
     for fraction in (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 0.9, 0.95):
         k = n - round(fraction * n)
-        for way in ways(distinct, distinct - k, method):
-            merges = first_merges(units, n - k, method, way=way, memory_limit=8 * GB)
+        for algorithm in algorithms(distinct, distinct - k, method):
+            merges = first_merges(units, n - k, method, algorithm=algorithm, memory_limit=8 * GB)
             ours = partition(n, merges)
             assert len(np.unique(ours)) == k
             if slow is not None:
@@ -250,15 +245,15 @@ def test_partitions_equal_those_from_scipys_own_distances(method):
         assert same_partition(cut(x, k, method), scipy_hierarchy.cut_tree(expected, k)[:, 0])
 
 
-def test_real_images_by_every_way():
+def test_real_images_by_every_algorithm():
     x = digits(1797)[0]
-    units = unit_vectors(x)
+    units = fixed_point_unit_vectors(x)
     distances = block_distances(units, units)
     expected = scipy_hierarchy.linkage(squareform(distances), "complete")
     assert (np.diff(expected[:, 2]) > 0).all()
     for share in (0.1, 0.5, 0.9):
-        for way in ways(1797, int(share * 1797), "complete"):
-            Z = to_linkage(1797, first_merges(units, int(share * 1797), "complete", way=way))
+        for algorithm in algorithms(1797, int(share * 1797), "complete"):
+            Z = to_linkage(1797, first_merges(units, int(share * 1797), "complete", algorithm=algorithm))
             assert np.array_equal(Z, expected[: len(Z)])
 
 
@@ -287,11 +282,11 @@ def test_cuts_are_cuts_of_the_tree(x, method, data):
 def test_guesses_of_heights_change_nothing(guess, method, monkeypatch):
     original = Neighbours.height_for
     monkeypatch.setattr(Neighbours, "height_for", lambda self, pairs: guess(original(self, pairs)))
-    units = unit_vectors(digits(300)[0])
+    units = fixed_point_unit_vectors(digits(300)[0])
     expected = greedy(units, method)
     for num_merges in (10, 150, 290):
-        for way in ways(300, num_merges, method):
-            assert np.array_equal(first_rows(units, num_merges, method, way=way), expected[:num_merges])
+        for algorithm in algorithms(300, num_merges, method):
+            assert np.array_equal(first_rows(units, num_merges, method, algorithm=algorithm), expected[:num_merges])
 
 
 def test_a_sample_that_is_always_too_optimistic_does_not_go_on_for_ever(monkeypatch):
@@ -305,58 +300,62 @@ def test_a_sample_that_is_always_too_optimistic_does_not_go_on_for_ever(monkeypa
         return original(self, pairs / 50)
 
     monkeypatch.setattr(Neighbours, "height_for", optimistic)
-    units = unit_vectors(digits(300)[0])
-    assert np.array_equal(first_rows(units, 150, "complete", way="graph"), greedy(units, "complete")[:150])
+    units = fixed_point_unit_vectors(digits(300)[0])
+    assert np.array_equal(first_rows(units, 150, "complete", algorithm="graph"), greedy(units, "complete")[:150])
     assert asked == sorted(asked)
 
 
 @pytest.mark.parametrize("kind", ["random", "clustered", "integers", "copied and scaled"])
 @pytest.mark.parametrize("method", TIED)
 def test_where_there_is_no_memory_for_the_pairs_the_matrix_does_the_rest(kind, method, monkeypatch, on_matrix):
-    units = unit_vectors(make_rows(kind, 200, 3, np.random.default_rng(5)))
+    units = fixed_point_unit_vectors(make_rows(kind, 200, 3, np.random.default_rng(5)))
     expected = greedy(units, method)
     for pairs in (1, 3, 100, 1_000):
         monkeypatch.setattr(
             search,
             "choose_strategy",
-            lambda *args, pairs=pairs: dataclasses.replace(choose_strategy(*args), max_pairs=pairs),
+            lambda *args, label, pairs=pairs: dataclasses.replace(choose_strategy(*args), max_pairs=pairs),
         )
-        assert np.array_equal(first_rows(units, 190, method, way="graph"), expected[:190])
+        assert np.array_equal(first_rows(units, 190, method, algorithm="graph"), expected[:190])
     assert on_matrix  # at least once
 
 
 def test_the_clusters_found_before_memory_ran_out_are_not_lost(monkeypatch, on_matrix):
     monkeypatch.setattr(
-        search, "choose_strategy", lambda *args: dataclasses.replace(choose_strategy(*args), max_pairs=500)
+        search, "choose_strategy", lambda *args, label: dataclasses.replace(choose_strategy(*args), max_pairs=500)
     )
-    units = unit_vectors(digits(300)[0])
-    assert np.array_equal(first_rows(units, 200, "complete", way="graph"), greedy(units, "complete")[:200])
+    units = fixed_point_unit_vectors(digits(300)[0])
+    assert np.array_equal(first_rows(units, 200, "complete", algorithm="graph"), greedy(units, "complete")[:200])
     assert len(on_matrix) == 1
     assert 100 < on_matrix[0] < 280
 
 
 @pytest.mark.parametrize("method", TIED)
 def test_where_neither_pairs_nor_matrix_fit_the_numbers_are_named(method, monkeypatch):
-    def small(*args):
+    def small(*args, label):
         return dataclasses.replace(choose_strategy(*args), max_pairs=500, memory_limit=9e7)
 
     monkeypatch.setattr(search, "choose_strategy", small)
-    units = unit_vectors(digits(300)[0])
+    units = fixed_point_unit_vectors(digits(300)[0])
     monkeypatch.setattr("data_redundancy.clustering.strategy._matrix_bytes", lambda clusters: clusters * 1e6)
-    with pytest.raises(InputError, match=r"^memory: 300 different examples .* clusters left, .* 0\.\d+ GB, .*0\.09 GB"):
-        first_merges(units, 299, method, way="graph", block_rows=64)
+    message = (
+        r"^memory_limit_gb=0\.09: must be at least 0\.\d+ for class 7: 300 different examples .* leave \d+ clusters "
+        r"for a matrix of distances"
+    )
+    with pytest.raises(InputError, match=message):
+        first_merges(units, 299, method, algorithm="graph", block_rows=64, label=7)
 
 
 def test_vectors_are_not_changed():
     x = digits(300)[0]
     x.setflags(write=False)
-    units = unit_vectors(x)
+    units = fixed_point_unit_vectors(x)
     before = units.high.copy(), units.low.copy()
     for part in (units.high, units.low):
         part.setflags(write=False)
     for method in ("complete", "average", "single"):
-        for way in ways(300, 200, method):
-            first_merges(units, 200, method, way=way, block_rows=64)
+        for algorithm in algorithms(300, 200, method):
+            first_merges(units, 200, method, algorithm=algorithm, block_rows=64)
     assert np.array_equal(units.high, before[0])
     assert np.array_equal(units.low, before[1])
 
@@ -372,95 +371,22 @@ def test_a_higher_round_builds_on_the_lower_ones():
     assert len(Merges.concatenate([Merges.none()])) == 0
 
 
-# The plan
-
-
-def test_the_way_changes_over_by_itself():
-    chosen = {
-        (n, share): choose_strategy(n, 64, int(share * n), "complete", 100 * GB).way
-        for n in (50, 5_000, 50_000)
-        for share in (0.1, 0.3, 0.99)
-    }
-    assert chosen[50, 0.1] == chosen[50, 0.3] == chosen[50, 0.99] == "matrix"
-    assert chosen[5_000, 0.1] == chosen[50_000, 0.1] == chosen[50_000, 0.3] == "graph"
-    assert chosen[5_000, 0.99] != "graph"
-    assert chosen[50_000, 0.99] != "graph"
-
-
-def test_average_linkage_always_needs_the_matrix():
-    # A mean can be small although some of the distances are large.
-    for n in (100, 10_000):
-        assert choose_strategy(n, 64, n // 10, "average", 100 * GB).way == "matrix"
-
-
-@pytest.mark.parametrize("method", ["complete", "average", "single"])
-@pytest.mark.parametrize("num_rows", [10, 3_000, 30_000, 300_000])
-def test_nothing_is_chosen_that_does_not_fit(num_rows, method):
-    refused = 0
-    for limit in (0.08 * GB, 0.2 * GB, 1 * GB, 4 * GB, 64 * GB):
-        for share in (0.1, 0.3, 0.6, 0.95):
-            try:
-                plan = choose_strategy(num_rows, 64, int(share * num_rows), method, limit)
-            except InputError:
-                refused += 1
-                continue
-            assert plan.peak_bytes <= limit == plan.memory_limit
-            assert plan.seconds > 0
-            assert plan.num_merges == int(share * num_rows)
-            assert plan.max_pairs * BYTES_PER_PAIR <= max(limit, num_rows * BYTES_PER_PAIR)
-    assert refused > 0 or num_rows < 300_000
-
-
-def test_less_memory_makes_it_go_another_way():
-    free = choose_strategy(5_000, 64, int(0.83 * 5_000), "single", 100 * GB)
-    tight = choose_strategy(5_000, 64, int(0.83 * 5_000), "single", 0.99 * free.peak_bytes)
-    assert (free.way, tight.way) == ("matrix", "graph")
-    free = choose_strategy(5_000, 64, 4_900, "complete", 100 * GB)
-    tight = choose_strategy(5_000, 64, 4_900, "complete", 0.99 * free.peak_bytes)
-    assert 0 < free.graph_merges < tight.graph_merges  # fewer clusters are left for the matrix
-
-
-def test_what_does_not_fit_is_refused_with_the_numbers_and_what_would():
-    message = r"^memory: 100,000 examples of 64 .* need [\d.]+ GB .* 95% .* complete .* limit is 1 GB; .* of 0.[0-9]+ "
-    with pytest.raises(InputError, match=message) as refusal:
-        choose_strategy(100_000, 64, 95_000, "complete", 1 * GB)
-    fits = float(str(refusal.value).split(" of ")[-1].split()[0])
-    assert 0.1 < fits < 0.95
-    choose_strategy(100_000, 64, int(fits * 100_000), "complete", 1 * GB)
-    with pytest.raises(InputError):
-        choose_strategy(100_000, 64, int((fits + 0.02) * 100_000), "complete", 1 * GB)
-
-
-def test_where_no_fraction_fits_none_is_offered():
-    with pytest.raises(InputError, match=r"^memory: .* but the limit is 0\.01 GB$"):
-        choose_strategy(10_000, 64, 9_999, "complete", 0.01 * GB)
-
-
-def test_guesses_of_pairs_rise_with_the_share():
-    guesses = [pairs_per_row(share) for share in np.linspace(0, 1, 50)]
-    assert (np.diff(guesses) > 0).all()
-
-
-def test_ways_in_words():
-    def way(graph_merges):
-        return Strategy(10, 5, graph_merges, 0, 0).way
-
-    assert [way(0), way(3), way(5)] == ["matrix", "graph, then matrix", "graph"]
+# Strategies
 
 
 @pytest.mark.parametrize(("method", "share"), [("complete", 0.9), ("single", 0.8)])
-def test_a_small_limit_gives_the_same_by_another_way(method, share):
-    units = unit_vectors(digits(1797)[0])
+def test_a_small_limit_gives_the_same_by_another_algorithm(method, share):
+    units = fixed_point_unit_vectors(digits(1797)[0])
     num_merges = int(share * 1797)
-    ways = ("matrix", "graph, then matrix", "graph") if method == "complete" else ("matrix", "graph")
-    needed = [choose_strategy(1797, 64, num_merges, method, GB, way).peak_bytes for way in ways]
+    names = ("matrix", "graph, then matrix", "graph") if method == "complete" else ("matrix", "graph")
+    needed = [choose_strategy(1797, 64, num_merges, method, GB, name).peak_bytes for name in names]
     limits = [GB, *(size * change for size in needed for change in (0.99, 1.01))]
     results, chosen = [], set()
     for limit in limits:
         try:
             chosen.add(choose_strategy(1797, 64, num_merges, method, limit).graph_merges)
         except InputError:
-            with pytest.raises(InputError, match=r"^memory: 1,797 examples"):
+            with pytest.raises(InputError, match=r"^memory_limit_gb=.* must be at least .* for 1,797 examples"):
                 first_merges(units, num_merges, method, memory_limit=limit)
         else:
             results.append(first_rows(units, num_merges, method, memory_limit=limit, block_rows=None))
@@ -472,7 +398,7 @@ def test_a_small_limit_gives_the_same_by_another_way(method, share):
 def test_where_all_are_within_the_margin_of_error_the_matrix_takes_over(method, monkeypatch):
     """Of a collapsed class the first pass sees nothing; looking at all pairs, again and again, would take for ever."""
     rng = np.random.default_rng(0)
-    units = unit_vectors(rng.normal(size=1024) + 1e-3 * rng.normal(size=(300, 1024)))
+    units = fixed_point_unit_vectors(rng.normal(size=1024) + 1e-3 * rng.normal(size=(300, 1024)))
     assert block_distances(units, units).max() < Neighbours(units).margin
     looked_at = []
 
@@ -484,7 +410,7 @@ def test_where_all_are_within_the_margin_of_error_the_matrix_takes_over(method, 
     monkeypatch.setattr("data_redundancy.clustering.neighbours.CANDIDATES_PER_PAIR", 2)
     found = first_merges(units, 30, method, memory_limit=GB)
     assert sum(looked_at) <= 2 * 300 * 299 / 2
-    expected = first_merges(units, 30, method, way="matrix")
+    expected = first_merges(units, 30, method, algorithm="matrix")
     assert np.array_equal(found.height, expected.height)
     assert np.array_equal(found.low, expected.low)
 
@@ -499,57 +425,7 @@ def test_heights_rise_by_more_than_the_margin_of_error(monkeypatch):
 
     monkeypatch.setattr(Neighbours, "within", recorded)
     monkeypatch.setattr(Neighbours, "height_for", lambda self, pairs_per_row: 0.01)  # a sample that sees no difference
-    units = unit_vectors(digits(300)[0])
-    first_merges(units, 60, "complete", way="graph", block_rows=64)
+    units = fixed_point_unit_vectors(digits(300)[0])
+    first_merges(units, 60, "complete", algorithm="graph", block_rows=64)
     assert len(heights) > 1
     assert (np.diff(heights) >= 0.99 * Neighbours(units).margin).all()
-
-
-# Memory
-
-
-def fake_container(folder, *, limit, used, inactive):
-    (folder / "memory.max").write_text(f"{limit}\n")
-    (folder / "memory.current").write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 1\ninactive_file {inactive}\nactive_file 7\n")
-
-
-@pytest.mark.parametrize(
-    ("limit", "used", "inactive", "free"),
-    [(5000, 3000, 0, 2000), (5000, 4900, 1500, 1600), (5000, 6000, 0, 0), ("max", 3000, 0, 9000), (10**6, 0, 0, 9000)],
-)
-def test_what_is_free_in_a_container(tmp_path, monkeypatch, limit, used, inactive, free):
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=9000))
-    assert memory.free() == 9000  # where there are no such files
-    fake_container(tmp_path, limit=limit, used=used, inactive=inactive)
-    assert memory.free() == free
-    assert memory.default_limit() == pytest.approx(0.6 * free)
-
-
-PEAK = """
-import re
-import numpy as np
-import data_redundancy as dr
-from data_redundancy.clustering import linkage  # and with it everything that is imported
-
-def kilobytes(name):
-    return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
-
-rng = np.random.default_rng(0)
-centres = rng.normal(size=(3_000, 64))
-x = np.maximum(centres[rng.integers(0, 3_000, 30_000)] + 0.7 * rng.normal(size=(30_000, 64)), 0).astype(np.float32)
-baseline = kilobytes("VmRSS")
-cluster = dr.cut(x, num_clusters=27_000)
-assert len(np.unique(cluster)) == 27_000
-print((kilobytes("VmHWM") - baseline) / 1e3)
-"""
-
-
-@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="reads the peak from /proc")
-def test_memory_grows_with_the_pairs_that_matter():
-    # All distances of 30,000 rows in float64 are 3.6 GB, without the diagonal and the lower half.
-    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", PEAK], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 400  # 120 on two cores

@@ -150,5 +150,5 @@ def test_embeddings_without_a_direction_are_refused_by_every_method(tmp_path, mo
     monkeypatch.setattr(selections.common, "require", lambda *_: None)
     monkeypatch.setattr(selections.fingerprints, "embeddings", lambda _: {})
     monkeypatch.setattr(selections.artifacts, "read_embeddings", lambda _: (x, np.zeros(5, int)))
-    with pytest.raises(InputError, match=r"embeddings: index 3 is a zero vector"):
+    with pytest.raises(InputError, match=r"embeddings: must have finite vectors other than zero, but index 3 is a zero vector"):
         _ = selections.KeepLists(default.get_config(), Workdir(str(tmp_path)))._embedded

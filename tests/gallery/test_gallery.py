@@ -157,10 +157,10 @@ def assert_same_pairs(found, expected):
 @pytest.mark.parametrize("whole", [True, False])
 def test_suspects_are_those_of_brute_force(digits, monkeypatch, height, limit, whole):
     if not whole:  # in blocks, as of many images
-        monkeypatch.setattr(neighbours, "WHOLE", 0)
+        monkeypatch.setattr(neighbours, "SMALL_CLASS_ROWS", 0)
     _, labels, embeddings = digits
     train, test, labels = embeddings[:220], embeddings[220:], labels[:220]
-    errors, leaks = near_duplicates.find_suspects(train, labels, test, height=height, limit=limit)
+    errors, leaks = near_duplicates.find_near_duplicates(train, labels, test, height=height, limit=limit)
     expected = suspects_by_brute_force(train, labels, test, height, limit)
     assert_same_pairs(errors, expected[0])
     assert_same_pairs(leaks, expected[1])
@@ -168,16 +168,16 @@ def test_suspects_are_those_of_brute_force(digits, monkeypatch, height, limit, w
 
 
 def test_of_equal_ones_the_lowest_indices_are_shown(monkeypatch):
-    monkeypatch.setattr(neighbours, "WHOLE", 0)
+    monkeypatch.setattr(neighbours, "SMALL_CLASS_ROWS", 0)
     same = np.ones((300, 3), np.float32)
-    errors, leaks = near_duplicates.find_suspects(same, np.arange(300) % 2, same[:90], height=0.1, limit=4)
+    errors, leaks = near_duplicates.find_near_duplicates(same, np.arange(300) % 2, same[:90], height=0.1, limit=4)
     assert as_list(errors) == [(0, 0, 1), (0, 0, 3), (0, 0, 5), (0, 0, 7)]
     assert as_list(leaks) == [(0, 0, 0), (0, 1, 0), (0, 2, 0), (0, 3, 0)]
 
 
 def test_without_test_images_there_are_no_leaks(digits):
     _, labels, embeddings = digits
-    errors, leaks = near_duplicates.find_suspects(embeddings, labels, height=0.08, limit=5)
+    errors, leaks = near_duplicates.find_near_duplicates(embeddings, labels, height=0.08, limit=5)
     assert (len(errors), len(leaks)) == (5, 0)
 
 
@@ -341,8 +341,8 @@ def test_written_again_it_stays_as_it_is(digits, selection, tmp_path):
 @pytest.mark.parametrize(
     ("replaced", "told"),
     [
-        ({"embeddings": np.ones((5, 2))}, r"^embeddings: 5 embeddings for a selection of 300 examples$"),
-        ({"labels": [0, 1]}, r"^labels: 2 labels for 300 embeddings$"),
+        ({"embeddings": np.ones((5, 2))}, r"^embeddings: must have one row per example, but has 5 for 300 examples$"),
+        ({"labels": [0, 1]}, r"^labels: must have one label per embedding, but has 2 for 300 embeddings$"),
         (
             {"images": np.zeros((300, 8, 8))},
             r"^images: must be uint8 of shape .*, but are float64 of shape \(300, 8, 8\)$",
@@ -355,7 +355,7 @@ def test_written_again_it_stays_as_it_is(digits, selection, tmp_path):
         ),
         ({"class_names": ["a"]}, r"^class_names: must have a name for every label, but has 1 for labels up to 9$"),
         ({"ids": ["a"]}, r"^ids: must have one id per embedding, but has 1 for 300 embeddings$"),
-        ({"max_warnings": -1}, r"^max_warnings: -1, but 0 or more is needed$"),
+        ({"max_warnings": -1}, r"^max_warnings=-1: must be at least 0$"),
     ],
 )
 def test_arrays_that_do_not_belong_together(digits, selection, tmp_path, replaced, told):

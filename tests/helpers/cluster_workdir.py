@@ -45,4 +45,4 @@ def assert_are_trees_of(found: dict[str, tuple[np.ndarray, np.ndarray]], dendrog
     for label, tree in dendrograms.trees.items():
         members, linkage = found[f"class_{label}.npz"]
         assert np.array_equal(members, tree.members)
-        assert linkage.tobytes() == tree.linkage.tobytes()
+        assert linkage.tobytes() == tree.merges.tobytes()

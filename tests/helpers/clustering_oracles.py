@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from data_redundancy.clustering.distances import Units, block_distances, unit_vectors
+from data_redundancy.clustering.distances import Units, block_distances, fixed_point_unit_vectors
 from data_redundancy.clustering.partitions import number_by_lowest_member
 
 BETWEEN_CLUSTERS = {"complete": np.max, "average": np.mean, "single": np.min}
@@ -94,7 +94,7 @@ def greedy_single(distances: np.ndarray) -> np.ndarray:
 
 def cosine_distances(x) -> np.ndarray:
     """All distances [n, n] between the rows of `x`."""
-    units = unit_vectors(x)
+    units = fixed_point_unit_vectors(x)
     return block_distances(units, units).copy()
 
 

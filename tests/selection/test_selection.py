@@ -1,13 +1,7 @@
-import itertools
-import tracemalloc
-from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import cosine
 from sklearn.datasets import load_digits
 
@@ -20,369 +14,15 @@ from data_redundancy.selection import (
     OPTIONS,
     REPRESENTATIVES,
     Pool,
-    allocation,
-    representative,
     select,
 )
-from data_redundancy.selection.representative import centroid, distance_to, medoid, nested
-
-few_examples = settings(max_examples=60, deadline=None)
-
-
-# Allocation
-
-
-@pytest.mark.parametrize("num_examples", [1, 7, 10, 25, 1797, 50_000, 1_281_167])
-@pytest.mark.parametrize("prune_fraction", [0, 0.1, 0.3, 0.5, 0.7, 0.999])
-def test_num_pruned_is_pythons_round(num_examples, prune_fraction):
-    assert allocation.num_pruned(num_examples, prune_fraction) == round(prune_fraction * num_examples)
-
-
-@pytest.mark.parametrize("prune_fraction", [-0.1, 1, 1.5, float("nan"), float("inf"), "0.1", None])
-def test_prune_fractions_out_of_range_are_refused(prune_fraction):
-    with pytest.raises(InputError, match=rf"^prune_fraction: {prune_fraction!r}, but at least 0 and less than 1"):
-        allocation.num_pruned(10, prune_fraction)
-
-
-@few_examples
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.data())
-def test_per_class_is_the_closest_to_equal_shares(sizes, data):
-    """Largest remainder minimises the squared deviation from the exact shares: compare with all allocations."""
-    num_pruned = data.draw(st.integers(0, sum(sizes) - len(sizes)))
-    share = Fraction(num_pruned, sum(sizes))
-    if any(share * size > size - 1 for size in sizes):
-        return  # a class that cannot give its share: see the next tests
-    candidates = [c for c in itertools.product(*map(range, sizes)) if sum(c) == num_pruned]
-    error = {c: sum((count - share * size) ** 2 for count, size in zip(c, sizes, strict=True)) for c in candidates}
-    smallest = min(error.values())
-    best = max(c for c in candidates if error[c] == smallest)  # ties: rounded up in the lower classes
-    assert tuple(allocation.per_class(dict(enumerate(sizes)), num_pruned).values()) == best
-
-
-@few_examples
-@given(st.dictionaries(st.integers(0, 99), st.integers(1, 40), min_size=1, max_size=8), st.data())
-def test_per_class_is_exact_leaves_one_of_each_and_is_fair(class_sizes, data):
-    num_pruned = data.draw(st.integers(0, sum(class_sizes.values()) - len(class_sizes)))
-    counts = allocation.per_class(class_sizes, num_pruned)
-    assert counts.keys() == class_sizes.keys()
-    assert sum(counts.values()) == num_pruned
-    share = Fraction(num_pruned, sum(class_sizes.values()))
-    for label, size in class_sizes.items():
-        assert 0 <= counts[label] <= size - 1
-        assert counts[label] > share * size - 1 or counts[label] == size - 1
-    not_emptied = {label: size for label, size in class_sizes.items() if counts[label] < size - 1}
-    for a, b in itertools.permutations(not_emptied, 2):
-        if class_sizes[a] >= class_sizes[b]:
-            assert counts[a] >= counts[b] - (class_sizes[a] == class_sizes[b])
-
-
-@pytest.mark.parametrize(
-    ("sizes", "num_pruned", "expected"),
-    [
-        ([1, 9], 1, [0, 1]),
-        ([1] * 10 + [10], 9, [0] * 10 + [9]),
-        ([1, 1, 10, 20], 15, [0, 0, 5, 10]),  # 32 in all, so 15/32 each, and the single ones' share goes to the others
-        ([2, 10], 9, [1, 8]),
-        ([5, 5, 5, 5], 2, [1, 1, 0, 0]),  # equal remainders: the lower classes
-        ([3, 3], 4, [2, 2]),
-        ([4], 3, [3]),
-        ([1, 1], 0, [0, 0]),
-    ],
+from helpers.representative_oracles import (
+    brute_force_centroid,
+    brute_force_medoid,
+    brute_force_nested,
+    clusters_of,
+    tree,
 )
-def test_per_class_by_hand(sizes, num_pruned, expected):
-    assert list(allocation.per_class(dict(enumerate(sizes)), num_pruned).values()) == expected
-    descending = dict(reversed(list(enumerate(sizes))))
-    assert list(allocation.per_class(descending, num_pruned).values()) == expected[::-1]
-
-
-@few_examples
-@given(st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=1, max_size=4), st.data())
-def test_global_height_makes_the_lowest_merges(heights, data):
-    num_merges = sum(map(len, heights))
-    num_pruned = data.draw(st.integers(0, num_merges))
-    merges = sorted((h, label, i) for label, hs in enumerate(heights) for i, h in enumerate(sorted(hs)))[:num_pruned]
-    expected = [sum(label == c for _, label, _ in merges) for c in range(len(heights))]
-    # Given in descending order of label: the order of the mapping must not matter.
-    given_heights = {label: np.array(sorted(hs), float) for label, hs in reversed(list(enumerate(heights)))}
-    sizes = {label: len(hs) + 1 for label, hs in enumerate(heights)}
-    counts = allocation.global_height(given_heights, sizes, num_pruned)
-    assert [counts[label] for label in range(len(heights))] == expected
-
-
-@few_examples
-@given(st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=1, max_size=4), st.data())
-def test_global_height_of_truncated_trees_is_that_of_whole_ones_or_refused(heights, data):
-    whole = {label: np.array(sorted(hs), float) for label, hs in enumerate(heights)}
-    sizes = {label: len(hs) + 1 for label, hs in whole.items()}
-    truncated = {label: hs[: data.draw(st.integers(0, len(hs)))] for label, hs in whole.items()}
-    stored = sorted((h, label, i) for label, hs in truncated.items() for i, h in enumerate(hs))
-    # Beyond the last stored merge of a truncated tree there may be others.
-    ends = [
-        stored.index((hs[-1], label, len(hs) - 1)) + 1 if len(hs) else 0
-        for label, hs in truncated.items()
-        if len(hs) < len(whole[label])
-    ]
-    known = min(ends, default=len(stored))
-    for num_pruned in range(sum(map(len, heights)) + 1):
-        if num_pruned <= known:
-            expected = allocation.global_height(whole, sizes, num_pruned)
-            assert allocation.global_height(truncated, sizes, num_pruned) == expected
-        else:
-            with pytest.raises(InputError, match=f"truncated and hold the {known} lowest"):
-                allocation.global_height(truncated, sizes, num_pruned)
-
-
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.floats(0.01, 0.99), st.floats(0, 1))
-def test_most_pruned_is_enough_for_every_smaller_fraction(sizes, largest, share):
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    most = allocation.most_pruned(labels, largest)
-    count = allocation.num_pruned(len(labels), largest * share)
-    if count <= len(labels) - len(sizes):
-        pruned = allocation.per_class(dict(enumerate(sizes)), count)
-        assert all(pruned[label] <= most[label] <= sizes[label] - 1 for label in most)
-    assert sum(most.values()) <= min(largest * len(labels) + 2 * len(sizes) + 1, len(labels) - len(sizes))
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, np.nan, "0.1"])
-def test_most_pruned_refuses_what_is_no_fraction(fraction):
-    with pytest.raises(InputError, match=r"^max_prune_fraction: "):
-        allocation.most_pruned(np.zeros(3, int), fraction)
-
-
-def test_removing_too_much_is_refused_and_the_largest_fraction_told():
-    message = r"^prune_fraction: removes 8 of 10 examples, but each of 3 classes .*: 0.7 is the largest possible$"
-    with pytest.raises(InputError, match=message):
-        allocation.per_class({0: 4, 1: 5, 2: 1}, 8)
-    with pytest.raises(InputError, match=message):
-        allocation.global_height({0: np.arange(3.0), 1: np.arange(4.0), 2: np.zeros(0)}, {0: 4, 1: 5, 2: 1}, 8)
-    assert sum(allocation.per_class({0: 4, 1: 5, 2: 1}, 7).values()) == 7
-    with pytest.raises(InputError, match=r": 0.0 is the largest"):
-        allocation.per_class({0: 1, 1: 1}, 1)
-
-
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=9))
-def test_the_largest_fraction_told_is_possible(sizes):
-    with pytest.raises(InputError) as caught:
-        allocation.per_class(dict(enumerate(sizes)), sum(sizes) - len(sizes) + 1)
-    largest = float(str(caught.value).split(": ")[2].split()[0])
-    allocation.per_class(dict(enumerate(sizes)), allocation.num_pruned(sum(sizes), largest))
-
-
-# Representatives
-
-NO_MERGES = np.zeros((0, 4))  # what rules that do not look at the tree are given
-
-
-def one_cluster(rule, x):
-    """The row that represents all rows as one cluster; the tree is SciPy's."""
-    cluster = np.zeros(len(x), int)
-    (chosen,) = set(REPRESENTATIVES[rule](np.asarray(x, float), cluster, tree(x)).tolist())
-    return chosen
-
-
-def tree(x, method="complete"):
-    return linkage(x, method, "cosine") if len(x) > 1 else NO_MERGES
-
-
-def clusters_of(merges, n):
-    """The cluster of every row after some merges; ids in no particular order."""
-    cluster = np.arange(n)
-    for node, (left, right) in enumerate(merges[:, :2].astype(int), start=n):
-        cluster[(cluster == left) | (cluster == right)] = node
-    return cluster
-
-
-def some_rows(seed, n, num_dimensions, kind):
-    rng = np.random.default_rng(seed)
-    if kind == "grid":  # duplicates, opposite vectors, symmetric clusters
-        return rng.integers(1, 3, (n, num_dimensions)) * rng.choice([-1.0, 1.0], (n, num_dimensions))
-    return rng.normal(size=(n, num_dimensions))
-
-
-row_kinds = (
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 40),
-    st.sampled_from([1, 2, 3, 16]),
-    st.sampled_from(["normal", "grid"]),
-)
-
-
-def unit(x):
-    return x.astype(np.float64) / np.sqrt(np.sum(x.astype(np.float64) ** 2, axis=-1, keepdims=True))
-
-
-def brute_force_centroid(x, cluster):
-    representative = np.empty(len(x), np.int64)
-    for c in set(cluster.tolist()):
-        members = np.flatnonzero(cluster == c)
-        units = [x[i].astype(np.float64) / np.sqrt(np.sum(x[i].astype(np.float64) ** 2)) for i in members]
-        mean = sum(units) / len(units)
-        length = np.sqrt(mean @ mean)
-        if length < 1e-12 or len(members) == 2:
-            representative[members] = members[0]
-            continue
-        cosines = np.array([u @ mean / length for u in units])
-        representative[members] = members[np.flatnonzero(cosines > cosines.max() - 1e-12)[0]]
-    return representative
-
-
-def brute_force_medoid(x, cluster):
-    representative = np.empty(len(x), np.int64)
-    for c in set(cluster.tolist()):
-        members = np.flatnonzero(cluster == c)
-        u = unit(x[members])
-        means = np.array([sum(np.linalg.norm(a - b) for b in u) / len(u) for a in u])
-        representative[members] = members[np.flatnonzero(means < means.min() + 1e-12)[0]]
-    return representative
-
-
-def brute_force_nested(x, merges):
-    """From the definition: every merge looks at all its members anew."""
-    u, members, chosen = unit(x), [[i] for i in range(len(x))], list(range(len(x)))
-    representative = np.arange(len(x))
-    for left, right in merges[:, :2].astype(int):
-        members.append(members[left] + members[right])
-        low, high = sorted([chosen[left], chosen[right]])
-        mean = u[members[-1]].mean(axis=0)
-        length = np.sqrt(mean @ mean)
-        is_tie = len(members[-1]) == 2 or length < 1e-12 or (u[high] @ mean - u[low] @ mean) / length < 1e-12
-        chosen.append(low if is_tie else high)
-        representative[members[-1]] = chosen[-1]
-    return representative
-
-
-@few_examples
-@given(*row_kinds)
-def test_centroid_and_medoid_equal_brute_force(seed, n, num_dimensions, kind):
-    x = some_rows(seed, n, num_dimensions, kind)
-    cluster = np.random.default_rng(seed).integers(0, max(1, n // 3), n)
-    for rule, brute_force in [(centroid, brute_force_centroid), (medoid, brute_force_medoid)]:
-        representative = rule(x, cluster, NO_MERGES)
-        assert representative.dtype == np.int64
-        assert np.array_equal(representative, brute_force(x, cluster))
-
-
-@few_examples
-@given(*row_kinds, st.sampled_from(["complete", "average", "single"]))
-def test_nested_equals_brute_force_and_is_nested_over_all_cuts(seed, n, num_dimensions, kind, method):
-    x = some_rows(seed, n, num_dimensions, kind)
-    merges = tree(x, method)
-    kept = set(range(n))
-    for num_merges in range(n):
-        made = merges[:num_merges]
-        cluster = clusters_of(made, n)
-        representative = nested(x, cluster, made)
-        assert representative.dtype == np.int64
-        assert np.array_equal(representative, brute_force_nested(x, made))
-        assert np.array_equal(cluster, cluster[representative])
-        assert set(representative.tolist()) <= kept
-        kept = set(representative.tolist())
-        assert len(kept) == n - num_merges
-
-
-def test_the_rules_differ_where_they_should():
-    angles = np.array([0, 0.1, 0.2, 0.25, 1.5])
-    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    # The outlier draws the centre to 0.40; distances that are not squared have their minimum at the middle row.
-    assert (one_cluster("centroid", x), one_cluster("medoid", x)) == (3, 2)
-    # Rows 2 and 3 merge first and row 2 stands for them; then 0 and 1, for which 0 stands; of 0 and 2 it is 2, and of
-    # 2 and the outlier 2 again, though 3 is nearer to the centre.
-    assert tree(x)[:, :2].tolist() == [[2, 3], [0, 1], [5, 6], [4, 7]]
-    assert one_cluster("nested", x) == 2
-    # Where these two change places it is the other that comes through.
-    assert one_cluster("nested", x[[0, 1, 3, 2, 4]]) == 2
-
-
-@pytest.mark.parametrize("rule", REPRESENTATIVES)
-def test_single_rows_pairs_and_duplicates(rule):
-    rng = np.random.default_rng(0)
-    assert one_cluster(rule, rng.normal(size=(1, 8))) == 0
-    for _ in range(50):  # two members: always a tie, whatever rounding says
-        x = rng.normal(size=2048)
-        assert one_cluster(rule, np.stack([x, 1e-6 * rng.normal(size=2048) - x])) == 0
-    x = rng.normal(size=64)
-    assert one_cluster(rule, np.stack([x] * 9)) == 0
-    for _ in range(20):  # the same direction but for rounding
-        assert one_cluster(rule, x * rng.uniform(0.1, 10, (9, 1))) == 0
-    # Distinct rows first and last: the duplicates between are many enough to win, and the lowest of them does.
-    assert one_cluster(rule, np.stack([rng.normal(size=64), *[x * s for s in rng.uniform(1, 2, 7)], -x])) == 1
-
-
-def test_a_large_cluster_in_blocks_equals_one_piece(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(301, 5))
-    x[200:] = x[:101]
-    cluster = np.repeat([4, 2, 9], [290, 1, 10])
-    whole = medoid(x, cluster, NO_MERGES)
-    assert np.array_equal(whole, brute_force_medoid(x, cluster))
-    for block in (1, 1000, 4096):
-        monkeypatch.setattr(representative, "_BLOCK", block)
-        assert np.array_equal(medoid(x, cluster, NO_MERGES), whole)
-
-
-def test_a_large_cluster_takes_little_memory():
-    x = np.random.default_rng(0).normal(size=(6000, 3))
-    tracemalloc.start()
-    medoid(x, np.zeros(len(x), int), NO_MERGES)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 60e6 < 8 * len(x) ** 2 / 4
-
-
-@pytest.mark.parametrize("merges", [tree(np.eye(3) + 1)[:1], np.array([[0, 1, 0.1, 2], [2, 3, 0.2, 2.0]])])
-def test_merges_that_make_other_clusters_are_refused(merges):
-    with pytest.raises(InputError, match=rf"^merges: {len(merges)} merges of 4 rows do not make the 2 clusters given$"):
-        nested(np.eye(4) + 1, np.array([0, 0, 0, 1]), merges)
-
-
-def test_ties_go_to_the_lowest_index():
-    rng = np.random.default_rng(0)
-    for _ in range(50):  # two members: always a tie, whatever rounding says
-        x = rng.normal(size=2048)
-        nearly_opposite = 1e-6 * rng.normal(size=2048) - x
-        assert centroid(np.stack([x, nearly_opposite]), np.zeros(2, int), NO_MERGES).tolist() == [0, 0]
-    symmetric = np.array([[1, 2], [2, 1], [1, 2], [2, 1.0]])
-    assert centroid(symmetric, np.zeros(4, int), NO_MERGES).tolist() == [0] * 4
-    scaled = np.array([[0, 1], [1, 3], [3, 9], [0.1, 0.3], [1, 0.0]])
-    assert centroid(scaled, np.zeros(5, int), NO_MERGES).tolist() == [1] * 5
-
-
-def test_a_cluster_without_centre_goes_to_the_lowest_index():
-    angles = np.array([0.3, 0.3 + 2 * np.pi / 3, 0.3 + 4 * np.pi / 3])
-    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # the mean is zero but for rounding
-    assert 0 < np.abs(x.mean(axis=0)).max() < 1e-15
-    assert centroid(x, np.zeros(3, int), NO_MERGES).tolist() == [0, 0, 0]
-
-
-def test_length_does_not_matter_but_direction_does():
-    x = np.array([[100.0, 0], [1, 1], [0, 1], [0.4, 0.5]])  # the mean of the rows themselves is nearest to row 0
-    assert (
-        centroid(x, np.zeros(4, int), NO_MERGES).tolist()
-        == centroid(x / 1e200, np.zeros(4, int), NO_MERGES).tolist()
-        == [1] * 4
-    )
-
-
-def test_distances_are_cosine_distances_and_zero_for_duplicates():
-    x = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
-    x[7] = x[2]
-    representative = np.random.default_rng(1).integers(0, 30, 30)
-    representative[[2, 7]] = 2
-    distance = distance_to(x, representative)
-    expected = [cosine(a, b) for a, b in zip(x.astype(float), x[representative].astype(float), strict=True)]
-    np.testing.assert_allclose(distance, expected, atol=1e-12)
-    assert distance[2] == distance[7] == 0
-    assert distance_to(np.array([[1.0], [-3.0]]), np.array([0, 0])).tolist() == [0, 2]
-
-
-def test_lengths_that_differ_are_refused():
-    for rule in REPRESENTATIVES.values():
-        with pytest.raises(InputError, match=r"^cluster: 2 entries for 3 embeddings$"):
-            rule(np.ones((3, 2)), np.zeros(2, int), NO_MERGES)
-    with pytest.raises(InputError, match=r"^labels: 2 labels for 3 embeddings$"):
-        Pool(np.zeros(2, int), np.ones((3, 2)))
-
-
-# Selections
 
 
 @pytest.fixture(scope="module")
@@ -440,7 +80,7 @@ def test_every_rule_is_followed_in_every_class(digits, rule, allocation_name):
     assert np.array_equal(selection.cluster, select(digits, **options).cluster)
     for label, members in digits.members_by_class().items():
         x, cluster = digits.embeddings[members], selection.cluster[members]
-        made = digits.dendrograms.linkage(label)[: len(members) - len(np.unique(cluster))]
+        made = digits.dendrograms.merges(label)[: len(members) - len(np.unique(cluster))]
         expected = {
             "centroid": brute_force_centroid(x, cluster),
             "medoid": brute_force_medoid(x, cluster),
@@ -474,7 +114,7 @@ def test_nested_keep_lists_of_digits(digits):
 def test_nested_needs_only_the_merges_that_are_made():
     x = np.random.default_rng(0).normal(size=(30, 4))
     merges = tree(x)
-    truncated = SimpleNamespace(linkage=lambda label: merges[:12], cut=lambda num_kept: clusters_of(merges[:9], 30))
+    truncated = SimpleNamespace(merges=lambda label: merges[:12], cut=lambda num_kept: clusters_of(merges[:9], 30))
     pool = Pool(np.full(30, 7), x, truncated)
     selection = select(pool, method="agglomerative", prune_fraction=0.3, representative="nested")
     assert np.array_equal(selection.representative, brute_force_nested(x, merges[:9]))
@@ -563,25 +203,38 @@ def test_a_fraction_of_zero_keeps_everything(digits):
 def test_bad_requests_are_refused(digits):
     labels_only = Pool(digits.labels)
     for pool, arguments, message in [
-        (digits, {"method": "kmeans"}, "^method 'kmeans' is not one of agglomerative, random, .*$"),
-        (digits, {"allocation": "fair"}, "^allocation 'fair' is not one of per_class, global$"),
-        (digits, {"representative": "mean"}, "^representative 'mean' is not one of centroid, medoid, nested$"),
+        (digits, {"method": "kmeans"}, "^method=kmeans: must be one of agglomerative, random, "),
+        (digits, {"allocation": "fair"}, "^allocation=fair: must be one of per_class, global$"),
+        (digits, {"representative": "mean"}, "^representative=mean: must be one of centroid, medoid, nested$"),
         (
             labels_only,
             {"method": "random", "representative": "mean"},
-            "^representative 'mean' is not one of centroid, ",
+            "^representative=mean: must be one of centroid, ",
         ),
-        (digits, {"seed": -1}, "^seed: -1, but 0 or more is needed$"),
-        (digits, {"prune_fraction": 1.0}, "^prune_fraction: 1.0, but"),
-        (digits, {"prune_fraction": 0.999}, "^prune_fraction: removes 1796 of 1798 .*: 0.9938 is the largest"),
-        (labels_only, {}, "^method 'agglomerative' needs embeddings and dendrograms"),
-        (labels_only, {"method": "random", "allocation": "global"}, "^allocation 'global' needs dendrograms"),
+        (digits, {"seed": -1}, "^seed=-1: must be at least 0$"),
+        (digits, {"prune_fraction": 1.0}, "^prune_fraction=1.0: must be at least 0 and less than 1$"),
+        (digits, {"prune_fraction": 0.999}, r"^prune_fraction=0.999: prunes 1796 of 1798 .*\. Prune at most 0.9938\.$"),
+        (labels_only, {}, "^embeddings: must be given for the method 'agglomerative'$"),
+        (labels_only, {"method": "random", "allocation": "global"}, r"^allocation=global: needs dendrograms\. "),
     ]:
         with pytest.raises(InputError, match=message):
             select(pool, **({"method": "agglomerative", "prune_fraction": 0.1} | arguments))
 
 
-@pytest.mark.parametrize("labels", [np.zeros(0, int), np.zeros(3), np.zeros((3, 1), int), np.array([0, -1])])
-def test_faulty_labels_are_refused(labels):
-    with pytest.raises(InputError, match=r"^labels: .* integers from 0 are needed$"):
+def test_without_dendrograms(digits):
+    with pytest.raises(InputError, match=r"^dendrograms: must be given for the method 'agglomerative'\. Cluster "):
+        select(Pool(digits.labels, digits.embeddings), method="agglomerative", prune_fraction=0.1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "requirement"),
+    [
+        (np.zeros(0, int), "must not be empty"),
+        (np.zeros(3), r"must have one integer per example, but has shape \(3,\) and type float64"),
+        (np.zeros((3, 1), int), r"must have one integer per example, but has shape \(3, 1\) and type int64"),
+        (np.array([0, -1]), "must be at least 0, but index 1 has label -1"),
+    ],
+)
+def test_faulty_labels_are_refused(labels, requirement):
+    with pytest.raises(InputError, match=f"^labels: {requirement}$"):
         Pool(labels)

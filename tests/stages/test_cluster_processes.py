@@ -19,7 +19,7 @@ from helpers.command import run_two_processes
 
 class Workload(workload.Workload):
     def strategy(self, label: int) -> types.SimpleNamespace:
-        return types.SimpleNamespace(way="matrix" if len(self.classes[label]) == 99 else "graph")
+        return types.SimpleNamespace(algorithm="matrix" if len(self.classes[label]) == 99 else "graph")
 
 
 def work_of(sizes: list[int]) -> workload.Workload:
@@ -29,23 +29,23 @@ def work_of(sizes: list[int]) -> workload.Workload:
 
 def test_the_most_expensive_classes_are_shared_out_first():
     # 100, 81, 64, 49, 36 and 25 operations, but for a factor.
-    assert workload.share_out(work_of([5, 6, 7, 8, 9, 10]), range(6), 2) == ([], [[5, 2, 0], [4, 3, 1]])
-    assert workload.share_out(work_of([3] * 7), range(7), 3) == ([], [[0, 3, 6], [1, 4], [2, 5]])
+    assert workload.assign_to_processes(work_of([5, 6, 7, 8, 9, 10]), range(6), 2) == ([], [[5, 2, 0], [4, 3, 1]])
+    assert workload.assign_to_processes(work_of([3] * 7), range(7), 3) == ([], [[0, 3, 6], [1, 4], [2, 5]])
 
 
 def test_a_class_of_more_than_one_share_is_for_all_together():
-    assert workload.share_out(work_of([100, 5, 6]), range(3), 2) == ([0], [[2], [1]])
-    assert workload.share_out(work_of([100, 5, 6]), range(3), 1) == ([], [[0, 2, 1]])
-    assert workload.share_out(work_of([100, 5, 6]), [1, 2], 1) == ([], [[2, 1]])
-    assert workload.share_out(work_of([10, 10]), range(2), 2) == ([], [[0], [1]])  # each one share, not more
-    assert workload.share_out(work_of([10, 10]), [], 3) == ([], [[], [], []])
-    assert workload.share_out(work_of([99, 5, 6]), range(3), 2) == ([], [[0], [2, 1]])  # a matrix is not shared
+    assert workload.assign_to_processes(work_of([100, 5, 6]), range(3), 2) == ([0], [[2], [1]])
+    assert workload.assign_to_processes(work_of([100, 5, 6]), range(3), 1) == ([], [[0, 2, 1]])
+    assert workload.assign_to_processes(work_of([100, 5, 6]), [1, 2], 1) == ([], [[2, 1]])
+    assert workload.assign_to_processes(work_of([10, 10]), range(2), 2) == ([], [[0], [1]])  # each one share, not more
+    assert workload.assign_to_processes(work_of([10, 10]), [], 3) == ([], [[], [], []])
+    assert workload.assign_to_processes(work_of([99, 5, 6]), range(3), 2) == ([], [[0], [2, 1]])  # a matrix is not shared
 
 
 @given(sizes=st.lists(st.integers(100, 1000), min_size=1, max_size=40), num_processes=st.integers(1, 9), data=st.data())
 def test_every_class_is_given_out_once_and_fairly(sizes, num_processes, data):
     labels = data.draw(st.lists(st.sampled_from(range(len(sizes))), unique=True))
-    joint, own = workload.share_out(work_of(sizes), labels, num_processes)
+    joint, own = workload.assign_to_processes(work_of(sizes), labels, num_processes)
     assert len(own) == num_processes
     assert sorted([*joint, *(label for part in own for label in part)]) == sorted(labels)
     cost = {label: sizes[label] ** 2 for label in labels}
@@ -181,7 +181,7 @@ def test_two_processes_share_a_large_class_and_divide_the_others(two_processes):
     main_wrote, other_wrote = written_by_each(said["large"])
     assert sorted(main_wrote + other_wrote) == [f"class_{label}.npz" for label in range(10)]
     sizes = np.bincount(one_large_class()[1]).tolist()
-    joint, own = workload.share_out(work_of(sizes), range(10), 2)
+    joint, own = workload.assign_to_processes(work_of(sizes), range(10), 2)
     assert joint == [0]
     assert [main_wrote, other_wrote] == [
         sorted(f"class_{label}.npz" for label in part) for part in (joint + own[0], own[1])

@@ -319,10 +319,10 @@ def test_trees_of_unknown_making_are_made_again(own_copy, capfd):
     (own_copy / "dendrograms" / "class_0.npz").write_bytes(b"half")
     assert run_here(capfd, "cluster", *TINY, *FROM_NPZ, "--config.cluster.linkage=single", "--workdir=w").code == 0
     embeddings, labels = read_embeddings(own_copy)
-    expected = dr.cluster_classes(embeddings, labels, method="single")
+    expected = dr.cluster_classes(embeddings, labels, linkage="single")
     for label, tree in expected.trees.items():
         with np.load(own_copy / "dendrograms" / f"class_{label}.npz") as arrays:
-            assert np.array_equal(arrays["linkage"], tree.linkage)
+            assert np.array_equal(arrays["linkage"], tree.merges)
 
 
 def test_a_checkpoint_that_is_gone_is_told(own_copy, capfd):
@@ -464,7 +464,7 @@ def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path
     for label, tree in dr.cluster_classes(*two).trees.items():
         with np.load(tmp_path / "w" / "dendrograms" / f"class_{label}.npz") as found:
             assert np.array_equal(found["members"], tree.members)
-            assert np.array_equal(found["linkage"], tree.linkage)
+            assert np.array_equal(found["linkage"], tree.merges)
     accuracies = [
         json.loads((folder / "w/trials/full/seed0/result.json").read_text())["accuracy"]
         for folder in (from_npz[0], tmp_path)

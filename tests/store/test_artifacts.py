@@ -52,14 +52,14 @@ def test_embeddings_that_are_not_there(tmp_path):
 def test_dendrograms_come_back(tmp_path):
     tree = dr.cluster_classes(np.random.default_rng(0).normal(size=(9, 3)), np.zeros(9, int)).trees[0]
     path = artifacts.dendrogram_path(tmp_path, 7, "class")
-    artifacts.write_dendrogram(path, members=tree.members, linkage=tree.linkage)
+    artifacts.write_dendrogram(path, members=tree.members, linkage=tree.merges)
     with np.load(path) as arrays:
         members, linkage = arrays["members"], arrays["linkage"]
     assert files_below(tmp_path) == ["class_7.npz"]
     assert artifacts.dendrogram_path(tmp_path, 0, "dataset").name == "dataset.npz"
     assert (members.dtype, linkage.dtype) == (np.int64, np.float64)
     assert np.array_equal(members, tree.members)
-    assert np.array_equal(linkage, tree.linkage)
+    assert np.array_equal(linkage, tree.merges)
 
 
 @pytest.mark.parametrize("method", ["agglomerative", "random"])
