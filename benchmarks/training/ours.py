@@ -15,7 +15,7 @@ from data_redundancy import data, models, training
 from data_redundancy.data.batches import train_batches
 from data_redundancy.data.tfds.image_stream import ImageStream
 from data_redundancy.runtime import devices
-from data_redundancy.training import inference
+from data_redundancy.training.settings import IN_FLIGHT
 
 
 def in_memory(num_images: int, image_size: int, num_classes: int) -> training.InMemory:
@@ -85,7 +85,7 @@ def train(
                 for seed in range(max(1, trials_per_device * devices.local_devices()))
             ]
             if trials_per_device:
-                trainer.train_together(runs)
+                trainer.train_in_parallel(runs)
             else:
                 trainer.train(runs[0])
         return steps * batch_size * len(runs)
@@ -116,7 +116,7 @@ def embed(
     )
     blocks = training.embed(network, variables, split, batch_size=batch_size, chunk_rows=batch_size)
     return rounds.stream(
-        blocks, batch_size=batch_size, count=num_images // batch_size - rounds.WARM, under_way=inference.IN_FLIGHT
+        blocks, batch_size=batch_size, count=num_images // batch_size - rounds.WARM, under_way=IN_FLIGHT
     )
 
 

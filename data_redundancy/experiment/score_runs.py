@@ -1,6 +1,7 @@
-"""Scores of training images: which ones a config needs, the runs that give them, and their means over runs."""
+"""The training runs that compute scores of training images."""
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,68 +9,63 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from data_redundancy import training
-from data_redundancy.errors import InputError
-from data_redundancy.experiment import dataset, fingerprints
-from data_redundancy.experiment.trials import Trials
+from data_redundancy.errors import InputError, arguments_named
+from data_redundancy.experiment.dataset import FIELDS, float32_model
+from data_redundancy.experiment.fingerprints import Fingerprints
+from data_redundancy.experiment.trainer import clipped_batch_size
 from data_redundancy.runtime import devices
-from data_redundancy.selection.pool import check_scores
-from data_redundancy.selection.top_score import SCORES
-from data_redundancy.store import artifacts, workdir
+from data_redundancy.store import artifacts, files, manifests
 from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
 
-def needed(config: ConfigDict) -> list[str]:
-    """The scores that the methods of `select` and `sweep` go by."""
-    names = {fingerprints.score_name(config, method) for method in (config.select.method, *config.sweep.methods)}
-    return [name for name in SCORES if name in names]
-
-
-def read(config: ConfigDict, directory: Workdir, name: str) -> np.ndarray:
-    """The mean [N] float64 of a score over the runs with `score.seeds`.
-
-    Raises:
-        InputError: if one is missing, was made from something else, or has been changed to what is no finite number for
-            each of the training images.
-    """
-    rows, num_examples = [], len(dataset.load_dataset(config).train.labels)
-    for seed in config.score.seeds:
-        path = directory.score(name, seed)
-        dataset.require(path, fingerprints.scores(config, [name], seed), "score")
-        rows.append(artifacts.read_scores(path))
-        check_scores(rows[-1], num_examples, str(path))
-    return np.mean(rows, axis=0, dtype=np.float64)
-
-
 class ScoreRuns:
-    """Runs on the full set, each of which gives all scores that are needed; compiles once.
+    """Runs on the full set, each of which computes all scores that are needed; compiles once.
 
-    Error and gradient norms are written as soon as they are known. What forgetting is counted from, the mistakes after
-    every epoch, lies in the run's directory until the run is over: one that was cut off goes on from its newest
-    checkpoint.
+    Error and gradient norms are written as soon as they are known. Forgetting events are counted from the mistakes made
+    after every epoch, which stay in the run's directory until the run is over: a run that was cut off resumes from its
+    newest checkpoint.
     """
 
-    def __init__(self, config: ConfigDict, directory: Workdir, names: list[str]):
-        """`names` are those of the scores."""
-        self._config, self._workdir, self._names = config, directory, names
-        self._trials = Trials(config, directory)
-        self._steps = {name: fingerprints.score_steps(config, name) for name in names}
-        self._scorer = None
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Workdir,
+        fingerprints: Fingerprints,
+        make_trainer: Callable[[], training.Trainer],
+        names: Sequence[str],
+        *,
+        num_classes: int,
+    ):
+        """Reads nothing yet.
+
+        Args:
+            config: of the runs.
+            workdir: for the scores.
+            fingerprints: of the config.
+            make_trainer: returns the trainer; called when a run is to be trained.
+            names: of the scores, some of `selection.SCORES`.
+            num_classes: of the data set.
+        """
+        self._config, self._workdir, self._names = config, workdir, list(names)
+        self._fingerprints, self._make_trainer, self._num_classes = fingerprints, make_trainer, num_classes
+        self._steps = {name: fingerprints.score_steps(name) for name in names}
+        self._scorer: training.Scorer | None = None
 
     def todo(self, seed: int) -> list[str]:
-        """The scores that a run with this seed has still to give."""
+        """Returns the scores that a run with this seed has still to compute."""
 
         def find() -> list[str]:
-            return [name for name in self._names if not dataset.is_done(*self._artifact(name, seed))]
+            return [name for name in self._names if not manifests.is_complete(*self._artifact(name, seed))]
 
-        return workdir.as_main_finds(find)
+        return devices.call_on_main(find)
 
     def run(self, seed: int) -> None:
-        """Trains, from the newest checkpoint where there is one, and writes what is to do.
+        """Trains, from the newest checkpoint where there is one, and writes the scores that are missing.
 
         Raises:
-            InputError: if the run that is there is one of something else, or has lost what it gave before.
+            InputError: if the run's directory holds a run of something else, or has lost what it computed before.
         """
         todo, run = self.todo(seed), self._begun(seed)
         steps = sorted({step for name in todo for step in self._steps[name]})
@@ -79,29 +75,33 @@ class ScoreRuns:
                 if step in self._steps[name]:
                     self._score(name, run, step, state.variables)
 
-        with workdir.writing(run.directory), dataset.arguments_named(dataset.DATASET_FIELDS):
-            self._trials.trainer.visit(run, steps, look)
+        with files.writing(run.directory), arguments_named(FIELDS):
+            self._make_trainer().train_with_callback(run, steps, look)
         if "forgetting" in todo:
             self._count_forgetting(run)
         if lost := self.todo(seed):
             raise InputError(
-                f"{run.directory}: has lost what it gave of {', '.join(lost)}; remove the directory and run the stage "
-                "'score' again"
+                run.directory,
+                None,
+                f"has lost what the scores {', '.join(lost)} are computed from",
+                "Remove the directory and run 'data-redundancy score' again",
             )
 
     def clean_up(self, seed: int) -> None:
-        """Removes a run that has given all."""
+        """Removes a run that has computed all scores."""
         if devices.is_main_process():
             self._workdir.score_run(seed).rmtree(missing_ok=True)
 
     def _begun(self, seed: int) -> training.Run:
         """The run of a seed, its manifest written."""
-        # First what may still be refused: a manifest without a run would stand in the way of the corrected command.
-        num_examples = self._trials.trainer.train_split.num_examples
-        num_steps, warmup_steps = fingerprints.durations(self._config, num_examples)
-        directory, fingerprint = self._workdir.score_run(seed), self._fingerprint(self._names, seed)
-        if not workdir.as_main_finds(lambda: dataset.is_done(directory, fingerprint)) and devices.is_main_process():
-            workdir.write_json(directory / workdir.MANIFEST, artifacts.manifest(fingerprint))
+        # Everything that can still be rejected comes first: a manifest without a run would obstruct the corrected
+        # command.
+        num_examples = self._make_trainer().train_split.num_examples
+        num_steps, warmup_steps = self._fingerprints.durations(num_examples)
+        directory, fingerprint = self._workdir.score_run(seed), self._fingerprints.scores(self._names, seed)
+        begun = devices.call_on_main(lambda: manifests.is_complete(directory, fingerprint))
+        if not begun and devices.is_main_process():
+            files.write_json(directory / manifests.MANIFEST, manifests.make(fingerprint))
         return training.Run(
             name=f"score seed {seed}",
             directory=directory,
@@ -112,22 +112,23 @@ class ScoreRuns:
         )
 
     def _score(self, name: str, run: training.Run, step: int, variables: Any) -> None:
-        """Takes a score at one of its steps, or what it is counted from."""
+        """Computes a score at one of its steps, or the mistakes that forgetting is counted from."""
         if self._scorer is None:
-            model, split = dataset.float32_model(self._config), self._trials.trainer.train_split
-            self._scorer = training.Scorer(model, split, batch_size=self._config.embed.batch_size)
+            model, split = float32_model(self._config, self._num_classes), self._make_trainer().train_split
+            batch_size = clipped_batch_size(self._config.embed.batch_size, split.num_examples)
+            self._scorer = training.Scorer(model, split, batch_size=batch_size)
         if name == "forgetting":
             mistaken = self._scorer.mistaken(variables)
             if devices.is_main_process():
-                with workdir.atomic_file(_mistaken_path(run, step)) as partial:
+                with files.atomic_file(_mistaken_path(run, step)) as partial:
                     np.save(partial, mistaken)
             return
-        take = {"el2n": self._scorer.error_norms, "grad_norm": self._scorer.gradient_norms}[name]
-        self._write(name, run.seed, take(variables))
+        compute = {"el2n": self._scorer.error_norms, "grad_norm": self._scorer.gradient_norms}[name]
+        self._write(name, run.seed, compute(variables))
 
     def _count_forgetting(self, run: training.Run) -> None:
         paths = [_mistaken_path(run, step) for step in self._steps["forgetting"]]
-        if not workdir.as_main_finds(lambda: all(path.exists() for path in paths)):
+        if not devices.call_on_main(lambda: all(path.exists() for path in paths)):
             return
         mistaken = [_read(path) for path in paths] if devices.is_main_process() else [np.zeros(0, bool)]
         self._write("forgetting", run.seed, training.forgetting_events(np.stack(mistaken)))
@@ -137,10 +138,7 @@ class ScoreRuns:
         artifacts.write_scores(directory, scores, fingerprint)
 
     def _artifact(self, name: str, seed: int) -> tuple[epath.Path, dict[str, Any]]:
-        return self._workdir.score(name, seed), self._fingerprint([name], seed)
-
-    def _fingerprint(self, names: list[str], seed: int) -> dict[str, Any]:
-        return fingerprints.scores(self._config, names, seed)
+        return self._workdir.score(name, seed), self._fingerprints.scores([name], seed)
 
 
 def _mistaken_path(run: training.Run, step: int) -> epath.Path:

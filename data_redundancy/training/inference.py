@@ -1,5 +1,7 @@
-"""Evaluation and embedding: complete, in canonical order, on any number of devices and processes."""
+"""Evaluation and embedding of whole splits, in canonical order, on any number of devices and processes."""
 
+import collections
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -10,56 +12,72 @@ import numpy as np
 from data_redundancy.data.batches import inference_batches
 from data_redundancy.runtime import devices
 from data_redundancy.training.inputs import Input
+from data_redundancy.training.settings import IN_FLIGHT
 from data_redundancy.training.step import make_embed, make_evaluate
 
-IN_FLIGHT = 2
-"""Calls whose results are not waited for yet: more would only hold more batches in the devices' memory."""
 
-
-def evaluate(model_evaluate, variables: Any, split: Input, *, batch_size: int) -> dict[str, Any]:
-    """Scores every example of a split once.
+def evaluate(model_evaluate: Callable, variables: Any, split: Input, *, batch_size: int) -> dict[str, Any]:
+    """Evaluates a model on every example of a split.
 
     Args:
-        model_evaluate: what `make_evaluate` built.
-        variables: the model's variables, replicated.
-        split: where its images are.
+        model_evaluate: the result of `make_evaluate`.
+        variables: the variables of the model, replicated.
+        split: the source of the images.
         batch_size: rows per call over all devices, a multiple of the number of devices; the result does not depend on
             it.
 
     Returns:
         {"accuracy": float, "loss": float, "class_accuracy": [num_classes] float64, NaN for a class without examples}.
     """
-    return accuracies(_totals(model_evaluate, variables, split, batch_size=batch_size, own=devices.own_part))
+    return accuracies(_sums(model_evaluate, variables, split, batch_size=batch_size, own=devices.own_part))
 
 
-def evaluate_together(model_evaluate, variables: Any, split: Input, *, batch_size: int) -> dict[str, Any]:
-    """The sums over a split of every run, [devices, runs, ...] each; for `accuracies`, one run after the other.
+def make_evaluator(
+    model: nn.Module, num_classes: int, split: Input, *, batch_size: int
+) -> Callable[[Any], dict[str, Any]]:
+    """Returns `evaluate` as a function of the variables alone, compiled once for many evaluations of one model."""
+    model_evaluate = make_evaluate(model, num_classes, split.load)
+    return lambda variables: evaluate(model_evaluate, variables, split, batch_size=batch_size)
+
+
+def trial_parallel_sums(model_evaluate: Callable, variables: Any, split: Input, *, batch_size: int) -> dict[str, Any]:
+    """Computes the sums over a split that `accuracies` takes, for many runs.
 
     Args:
-        model_evaluate: what `make_evaluate_together` built.
-        variables: of all runs [devices, runs, ...].
-        split: where its images are.
-        batch_size: rows per call, of which every device gets all.
+        model_evaluate: the result of `make_trial_parallel_evaluate`.
+        variables: the variables of all runs, [devices, runs, ...].
+        split: the source of the images.
+        batch_size: rows per call, all of which go to every device.
+
+    Returns:
+        Arrays [devices, runs, ...] on the host.
     """
     num_devices = jax.local_device_count()
-    return _totals(
+    return _sums(
         model_evaluate, variables, split, batch_size=batch_size, own=lambda rows: np.concatenate([rows] * num_devices)
     )
 
 
-def accuracies(totals: dict[str, Any]) -> dict[str, Any]:
-    """What `evaluate` gives, from the sums of one run."""
-    correct, count = totals["correct"].astype(np.float64), totals["count"]
+def accuracies(sums: dict[str, Any]) -> dict[str, Any]:
+    """Returns the result of `evaluate` from the sums of one run over a split."""
+    correct, count = sums["correct"].astype(np.float64), sums["count"]
     class_accuracy = np.divide(correct, count, out=np.full(len(count), np.nan), where=count > 0)
     return {
         "accuracy": float(correct.sum() / count.sum()),
-        "loss": float(totals["loss"] / count.sum()),
+        "loss": float(sums["loss"] / count.sum()),
         "class_accuracy": class_accuracy,
     }
 
 
-def _totals(model_evaluate, variables: Any, split: Input, *, batch_size: int, own: Callable) -> dict[str, Any]:
-    """Sums over all batches, on the host; `own` gives this process's rows of a batch's rows."""
+def _sums(
+    model_evaluate: Callable,
+    variables: Any,
+    split: Input,
+    *,
+    batch_size: int,
+    own: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, Any]:
+    """Returns the sums over all batches, on the host; `own` returns this process's rows from the rows of a batch."""
     num_examples = split.num_examples
     rows = inference_batches(0, num_examples, batch_size=batch_size, num_batches=-(-num_examples // batch_size))
     owned = ((own(index), own(mask)) for index, mask in rows)
@@ -67,10 +85,7 @@ def _totals(model_evaluate, variables: Any, split: Input, *, batch_size: int, ow
         model_evaluate(variables, split.data, batch, devices.stack_local(mask))
         for batch, mask in _batches(split, owned)
     )
-    totals = None
-    for sums in _wait_behind(calls):
-        totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
-    return totals
+    return functools.reduce(lambda total, sums: jax.tree.map(np.add, total, sums), _in_flight(calls))
 
 
 def embed(
@@ -79,12 +94,12 @@ def embed(
     """Embeds this process's rows of a split.
 
     Args:
-        model: computes in float32.
-        variables: its variables, replicated.
-        split: where its images are.
+        model: the model, made to compute in float32.
+        variables: the variables of the model, replicated.
+        split: the source of the images.
         batch_size: rows per call over all devices, a multiple of the number of devices.
-        chunk_rows: a process's rows start at a multiple of this (but for the first), and so do no two processes write
-            one chunk of the store.
+        chunk_rows: rows of a chunk of the array to be written. The rows of each process start at a multiple of it, so
+            that no two processes write the same chunk.
 
     Yields:
         The first row and the embeddings [n, D] float32 of consecutive blocks, in order, without padding.
@@ -97,14 +112,14 @@ def embed(
 def rows_in_order(
     function: Callable, variables: Any, split: Input, *, batch_size: int, chunk_rows: int = 1
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """What a pmapped function makes of this process's rows of a split.
+    """Applies a pmapped function to this process's rows of a split.
 
     Args:
-        function: of (variables, data, batch [devices, b, ...]) to an array [devices, b, ...].
-        variables: replicated.
-        split: where its images are.
-        batch_size: as for `embed`.
-        chunk_rows: the same.
+        function: a function of (variables, data, batch [devices, b, ...]) that returns an array [devices, b, ...].
+        variables: the variables, replicated.
+        split: the source of the images.
+        batch_size: rows per call over all devices, a multiple of the number of devices.
+        chunk_rows: the rows of each process start at a multiple of this.
 
     Yields:
         The first row and the results [n, ...] of consecutive blocks, in order, without padding.
@@ -116,38 +131,32 @@ def rows_in_order(
     blocks = inference_batches(start, stop, batch_size=local_batch, num_batches=num_batches)
     first = start
     calls = ((function(variables, split.data, batch), mask) for batch, mask in _batches(split, blocks))
-    for rows, mask in _wait_behind(calls):
+    for rows, mask in _in_flight(calls):
         rows = rows.reshape(-1, *rows.shape[2:])[mask]
         if len(rows):
             yield first, rows
             first += len(rows)
 
 
-def make_evaluator(model: nn.Module, num_classes: int, split: Input, *, batch_size: int):
-    """`evaluate` with its compiled function, for many evaluations of one model."""
-    model_evaluate = make_evaluate(model, num_classes, split.load)
-    return lambda variables: evaluate(model_evaluate, variables, split, batch_size=batch_size)
-
-
 def _batches(split: Input, rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[Any, np.ndarray]]:
-    """The batches of indices, with their masks; a split may take indices ahead of the batches it gives."""
-    masks = []
+    """Yields the batches of indices with their masks; a split may take indices ahead of the batches that it yields."""
+    masks: collections.deque[np.ndarray] = collections.deque()
 
-    def indices():
+    def indices() -> Iterator[np.ndarray]:
         for index, mask in rows:
             masks.append(mask)
             yield index
 
     for batch in split.inference_batches(indices()):
-        yield batch, masks.pop(0)
+        yield batch, masks.popleft()
 
 
-def _wait_behind(calls: Iterable[Any]) -> Iterator[Any]:
-    """The results of calls, on the host, a few calls late: the devices are never without work."""
-    waiting = []
+def _in_flight(calls: Iterable[Any]) -> Iterator[Any]:
+    """Yields the results of calls on the host, `IN_FLIGHT` calls late, so that the devices always have work."""
+    waiting: collections.deque[Any] = collections.deque()
     for call in calls:
         waiting.append(call)
         if len(waiting) > IN_FLIGHT:
-            yield jax.device_get(waiting.pop(0))
+            yield jax.device_get(waiting.popleft())
     for call in waiting:
         yield jax.device_get(call)

@@ -1,4 +1,4 @@
-"""The training state."""
+"""The state of a training run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,17 +8,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a training run carries from step to step; everything else follows from (seed, step).
+    """The state that a training run carries from step to step; everything else is a function of (seed, step).
 
     Attributes:
         step: int32 scalar, the number of steps taken.
         params: float32 parameters.
-        batch_stats: BatchNorm's running averages.
-        opt_state: the optimiser's state.
-        average: exponential moving average of params and batch_stats, a dictionary of both; None where there is none.
+        batch_stats: running averages of BatchNorm.
+        opt_state: state of the optimizer.
+        average: exponential moving averages of `params` and `batch_stats`, a dictionary of both; None for no averages.
     """
 
     step: jax.Array
@@ -29,7 +30,7 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes to evaluate and embed: the averages, where there are any."""
+        """The variables for `model.apply` in evaluation and embedding: the averages, if there are any."""
         return self.average or {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -39,11 +40,21 @@ def make_initializer(
     *,
     image_shape: tuple[int, int, int],
     with_average: bool = False,
-) -> Callable[[int], TrainState]:
-    """Builds the jitted function from a seed to a state at step 0, whose parameters depend on the seed alone."""
+) -> Callable[[ArrayLike], TrainState]:
+    """Builds the jitted function that returns the state at step 0 for a seed.
+
+    Args:
+        model: the model.
+        optimizer: the optimizer.
+        image_shape: (H, W, C).
+        with_average: whether the state has averages of the variables.
+
+    Returns:
+        A function of the seed (an unsigned integer scalar), on which alone the parameters depend.
+    """
 
     @jax.jit
-    def create_state(seed):
+    def create_state(seed: ArrayLike) -> TrainState:
         variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
         params, batch_stats = variables["params"], variables["batch_stats"]
         return TrainState(
@@ -58,9 +69,18 @@ def make_initializer(
 
 
 def updated_average(state: TrainState, params: Any, batch_stats: Any, *, decay: float | None) -> Any:
-    """The average of the variables after a step that led to `params` and `batch_stats`; None without one.
+    """Returns the averages of the variables after a step.
 
-    It begins with the variables themselves: with t steps taken, the decay is (1 + t) / (10 + t) at most.
+    The averages start with the initial variables. After t steps, the decay is at most (1 + t) / (10 + t).
+
+    Args:
+        state: the state before the step.
+        params: the parameters after the step.
+        batch_stats: BatchNorm's running averages after the step.
+        decay: the decay of the averages; None for no averages.
+
+    Returns:
+        A dictionary of "params" and "batch_stats", or None.
     """
     if decay is None:
         return None

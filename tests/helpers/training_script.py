@@ -1,13 +1,13 @@
 """Training on digits; `test_training` imports it, and runs it in processes with other numbers of devices or that die.
 
 python training_script.py devices DIRECTORY RUN
-python training_script.py together DIRECTORY
+python training_script.py parallel DIRECTORY
 python training_script.py resume DIRECTORY STEPS_PER_CALL [KIND:STEP]
 
-Runs and their outcomes (.npz) go into DIRECTORY. `together` makes several runs at once. `devices` also restores the
-checkpoint of RUN, a directory. `resume` goes on with the run "cut" and then makes the run "uninterrupted". With
-KIND:STEP the process kills itself on its way: for `save`, as the checkpoint of STEP is about to take its place; for
-`line`, when half the line of STEP has been written and the checkpoints before are complete.
+Runs and their outcomes (.npz) are written to DIRECTORY. `parallel` trains several runs in parallel. `devices` also
+restores the checkpoint of RUN, a directory. `resume` resumes the run "cut" and then trains the run "uninterrupted".
+With KIND:STEP the process kills itself meanwhile: for `save`, when the checkpoint of STEP is about to be renamed to its
+final name; for `line`, when half of the line of STEP is written and the checkpoints before are complete.
 """
 
 import functools
@@ -200,9 +200,9 @@ def main(mode, directory, *arguments):
         restored = make_trainer(TinyNet()).restore(make_run(pathlib.Path(*arguments)))
         np.savez(directory / "restored.npz", **flatten(restored))
         return
-    if mode == "together":
+    if mode == "parallel":
         trainer, runs = make_trainer(TinyNet(), **DEVICES_SETTINGS), make_runs(directory)
-        for k, (run, result) in enumerate(zip(runs, trainer.train_together(runs), strict=True)):
+        for k, (run, result) in enumerate(zip(runs, trainer.train_in_parallel(runs), strict=True)):
             np.savez(directory / f"{k}.npz", devices=jax.device_count(), **outcome(trainer, run, result))
         return
     steps_per_call, *deadly = arguments

@@ -157,10 +157,8 @@ import sys
 sys.modules["tensorflow"] = None
 sys.path.insert(0, {str(TESTS)!r})
 import numpy as np, jax
-from data_redundancy.runtime import processes
-given = dict.fromkeys(distributed.Processes.__dataclass_fields__)
-given.update(argument[2:].split("=", 1) for argument in sys.argv[1:])
-distributed.start(distributed.parse(given))
+from helpers.joining import join
+join(sys.argv[1:])
 import test_scores
 np.savez(f"{{jax.device_count()}}-{{jax.process_index()}}.npz", **test_scores.all_scores())
 """
@@ -226,7 +224,7 @@ def looks_at(trainer, run, steps, *, fail_at=None):
             raise training_runs.CutError
         seen.append((step, script.flatten(state)))
 
-    trainer.visit(run, steps, look)
+    trainer.train_with_callback(run, steps, look)
     return seen
 
 
@@ -289,7 +287,7 @@ def test_sigterm_ends_a_look_but_no_step(tiny, tmp_path):
         looks.append("ended")
 
     with sigterm_raises(), pytest.raises(Stopped):
-        tiny.visit(run, (3, 6), look)
+        tiny.train_with_callback(run, (3, 6), look)
     assert looks == [3]
     assert int(tiny.restore(run).step) == 3
 

@@ -272,7 +272,7 @@ def test_where_all_are_damaged_nothing_is_removed(own_copy, caplog):
     for step in (4, 8):
         truncate(largest_file(own_copy.directory / "checkpoints" / str(step)))
     before = {path: path.read_bytes() for path in own_copy.directory.rglob("*") if path.is_file()}
-    message = rf"^{own_copy.directory}/checkpoints: no checkpoint is whole \(steps 8, 4\); remove the directory "
+    message = rf"^{own_copy.directory}/checkpoints: has damaged checkpoints only \(steps 8, 4\). Remove the directory "
     with pytest.raises(InputError, match=message):
         script.tiny_trainer().train(own_copy)
     assert [args[1] for _, args in damaged_steps(caplog)] == [8, 4]
@@ -285,10 +285,8 @@ RESTORE = f"""
 import pathlib, sys
 sys.modules["tensorflow"] = None
 sys.path.insert(0, {str(pathlib.Path(__file__).parents[1])!r})
-from data_redundancy.runtime import processes as distributed
-flags = dict(argument[2:].split("=") for argument in sys.argv[1:])
-folder = pathlib.Path(flags.pop("folder"))
-distributed.start(distributed.parse({{**dict.fromkeys(distributed.Processes.__dataclass_fields__), **flags}}))
+from helpers.joining import join
+folder = pathlib.Path(join(sys.argv[1:])["folder"])
 import numpy as np
 from helpers import training_script as script
 from data_redundancy.runtime import devices

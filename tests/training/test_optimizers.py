@@ -28,7 +28,7 @@ from data_redundancy.training.state import TrainState, updated_average
     [(7, None, 7), (7, 100.0, 7), (0, 3.0, 0), (None, 2.0, 20), (None, 0.0, 0), (None, 0.26, 3), (None, 1.04, 10)],
 )
 def test_duration(steps, epochs, expected):
-    result = training.duration(steps=steps, epochs=epochs, num_examples=1000, batch_size=100, field="train.")
+    result = training.duration(steps=steps, epochs=epochs, num_examples=1000, batch_size=100)
     assert result == expected
     assert type(result) is int
 
@@ -36,14 +36,14 @@ def test_duration(steps, epochs, expected):
 @pytest.mark.parametrize(
     ("steps", "epochs", "message"),
     [
-        (None, None, r"train.warmup_steps=None, train.warmup_epochs=None: one of them must be set"),
-        (-1, 2.0, r"train.warmup_steps=-1: must not be negative"),
-        (None, -0.5, r"train.warmup_epochs=-0.5: must not be negative"),
+        (None, None, r"steps: must be set, unless the duration is given in epochs"),
+        (-1, 2.0, r"steps=-1: must not be negative"),
+        (None, -0.5, r"epochs=-0.5: must not be negative"),
     ],
 )
 def test_duration_refuses(steps, epochs, message):
     with pytest.raises(InputError, match=f"^{message}$"):
-        training.duration(steps=steps, epochs=epochs, num_examples=10, batch_size=1, field="train.warmup_")
+        training.duration(steps=steps, epochs=epochs, num_examples=10, batch_size=1)
 
 
 @pytest.mark.parametrize(("num_steps", "warmup_steps"), [(20, 0), (20, 5), (20, 19), (1, 0)])
@@ -59,7 +59,9 @@ def test_learning_rates(num_steps, warmup_steps):
 
 @pytest.mark.parametrize(("num_steps", "warmup_steps"), [(5, 5), (5, 6), (0, 0), (5, -1)])
 def test_warm_up_must_leave_steps(num_steps, warmup_steps):
-    with pytest.raises(InputError, match=rf"^train.warmup: {warmup_steps} steps .* only {num_steps} steps$"):
+    with pytest.raises(
+        InputError, match=rf"^warmup_steps={warmup_steps}: must be at least 0 and less than num_steps={num_steps}$"
+    ):
         learning_rates(peak=0.1, num_steps=num_steps, warmup_steps=warmup_steps)
 
 

@@ -17,7 +17,7 @@ from data_redundancy.training import profile as profile_module
 from data_redundancy.training import stopwatch as stopwatch_module
 from data_redundancy.training.checkpoint import Checkpoints
 from data_redundancy.training.profile import WARM, Profile
-from data_redundancy.training.stopwatch import BOTTLENECK, LONG_ENOUGH_S, Stopwatch, in_short
+from data_redundancy.training.stopwatch import BOTTLENECK, LONG_ENOUGH_S, Stopwatch, seconds_per_step, summary
 from helpers import training_runs
 from helpers import training_script as script
 from helpers.training_runs import CutError, cut_at
@@ -88,9 +88,9 @@ def test_a_window_without_a_step_says_nothing(clock):
 def test_what_is_done_aside_belongs_to_no_window(clock):
     stopwatch = Stopwatch("test", batch_size=64)
     window(stopwatch, clock, 4, waits=1, computes=1)
-    with stopwatch.aside():
+    with stopwatch.excluded():
         clock.passes(10)
-    with pytest.raises(ZeroDivisionError), stopwatch.aside():
+    with pytest.raises(ZeroDivisionError), stopwatch.excluded():
         clock.passes(30)
         raise ZeroDivisionError
     timing = window(stopwatch, clock, 6, waits=0.5, computes=1.5)
@@ -112,7 +112,7 @@ def test_the_bottleneck_is_told_once(clock, caplog):
     for step in (1, 2, 3, 4):
         window(stopwatch, clock, step, waits=3, computes=1)
     (warning,) = warnings(caplog)
-    assert warning.startswith("random-0.3 seed 2: input is the bottleneck: 75% of the time ")
+    assert warning.startswith("random-0.3 seed 2: input is the bottleneck: for 75% of the time, ")
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,11 @@ def test_a_bottleneck_is_one_that_counts(clock, caplog, share, seconds, warns):
     assert len(warnings(caplog)) == 1, "what was not worth a warning leaves room for one that is"
 
 
-def test_timing_in_short():
-    assert in_short({}) == {}
+def test_timing_summary():
+    assert summary({}) == {}
     timing = {"input_wait_ms": 30.0, "compute_ms": 90.0, "images_per_s_per_device": 1234.5}
-    assert in_short(timing) == {"input wait": "25%", "images/s per device": "1.23e+03"}
+    assert summary(timing) == {"input wait": "25%", "images/s per device": "1.23e+03"}
+    assert seconds_per_step(timing) == pytest.approx(0.12)
 
 
 # In a run
@@ -193,6 +194,22 @@ def test_a_run_tells_how_long_it_waits(tmp_path):
     assert min(line["compute_ms"] for line in lines if line["step"] in (6, 9)) < 120
     script.tiny_trainer().train(script.make_run(tmp_path / "fast"))
     assert min(line["input_wait_ms"] for line in timing_of(tmp_path / "fast")) < 0.5 * 1e3 * SlowInput.SECONDS
+
+
+def test_the_first_speed_is_reported_once(tmp_path):
+    trainer, found = script.make_trainer(script.TinyNet()), []
+    trainer.on_first_speed(lambda *speed: found.append(speed))
+    trainer.train(script.make_run(tmp_path / "one"))
+    ((seconds, num_steps),) = found
+    (first, *_) = timing_of(tmp_path / "one")
+    assert 1e3 * seconds == pytest.approx(first["input_wait_ms"] + first["compute_ms"])
+    assert num_steps == script.NUM_STEPS
+    trainer.train(script.make_run(tmp_path / "two"))
+    assert len(found) == 1
+    trainer.on_first_speed(lambda *speed: found.append(speed))
+    trainer.train_in_parallel(runs := script.make_runs(tmp_path / "parallel"))
+    (first, *_) = timing_of(runs[0].directory)
+    assert 3e3 * found[1][0] == pytest.approx(first["input_wait_ms"] + first["compute_ms"]), "its share of the time"
 
 
 # Traces
@@ -267,8 +284,8 @@ def test_a_run_leaves_a_trace_where_asked(tmp_path, caplog):
     assert warnings(caplog) == []
     trainer.train(script.make_run(tmp_path / "short", num_steps=WARM))
     assert warnings(caplog) == [
-        f"{tmp_path}/short: no step was traced (train.profile_steps=2): a trace begins with the first call after "
-        f"{WARM} steps, and the run had none"
+        f"{tmp_path}/short: no step was traced (profile_steps=2): the trace begins with the first call after "
+        f"{WARM} steps, which this run did not reach"
     ]
     assert not (tmp_path / "short" / "profile").exists()
     # One that is cut off meanwhile leaves what it has, and lets the next begin.

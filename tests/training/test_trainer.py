@@ -22,7 +22,7 @@ from data_redundancy.training.inference import evaluate, make_evaluator
 from data_redundancy.training.inputs import DeviceData, InMemory, Normalisation, channel_statistics
 from data_redundancy.training.schedule import learning_rates
 from data_redundancy.training.state import make_initializer
-from data_redundancy.training.step import Augmentation, make_embed, make_evaluate, make_train_steps
+from data_redundancy.training.step import Augmentation, StepSettings, make_embed, make_evaluate, make_train_steps
 from helpers import training_runs
 from helpers import training_script as script
 from helpers.command import run_here, write_digits
@@ -59,11 +59,10 @@ def test_steps_are_those_of_one_device_by_hand():
     index = np.random.default_rng(0).permutation(200)[:128].reshape(2, 64).astype(np.int32)
     split = InMemory(images, labels, mean=mean, std=std)
     still = Augmentation(pad=0, flip=False, cutout=0)
-    train_steps = make_train_steps(
-        script.TinyNet(), optimizer, split.load, label_smoothing=smoothing, augmentation=still
-    )
+    settings = StepSettings(label_smoothing=smoothing, augmentation=still)
+    train_steps = make_train_steps(script.TinyNet(), optimizer, split.load, settings)
     batch = {"index": index, "epoch": np.zeros_like(index)}
-    batch = {name: devices.split_batch(x, axis=1) for name, x in batch.items()}
+    batch = {name: devices.stack_local(x, axis=1) for name, x in batch.items()}
     flags = np.arange(8, dtype=np.int32)
     state, sums, stop = train_steps(devices.replicate(state), split.data, np.uint32(0), batch, rates, flags)
     assert int(stop) == 28
@@ -103,9 +102,8 @@ def test_steps_average_what_they_lead_to():
     optimizer = optimizers.create("sgd", momentum=0.9, weight_decay=0.0)
     create_state = make_initializer(script.TinyNet(), optimizer, image_shape=(8, 8, 1), with_average=True)
     still = Augmentation(pad=0, flip=False, cutout=0)
-    train_steps = make_train_steps(
-        script.TinyNet(), optimizer, split.load, label_smoothing=0.0, augmentation=still, ema_decay=0.2
-    )
+    settings = StepSettings(label_smoothing=0.0, augmentation=still, ema_decay=0.2)
+    train_steps = make_train_steps(script.TinyNet(), optimizer, split.load, settings)
 
     def variables(state):
         return script.flatten({"params": state.params, "batch_stats": state.batch_stats})
@@ -115,7 +113,7 @@ def test_steps_average_what_they_lead_to():
     assert_same(script.flatten(state.average), expected)
     state = devices.replicate(state)
     batch = {"index": np.arange(64, dtype=np.int32)[None], "epoch": np.zeros((1, 64), np.int32)}
-    batch = {name: devices.split_batch(x, axis=1) for name, x in batch.items()}
+    batch = {name: devices.stack_local(x, axis=1) for name, x in batch.items()}
     for decay in (0.1, 2 / 11, 0.2, 0.2):
         state, _, _ = train_steps(state, split.data, np.uint32(0), batch, np.float32([0.1]), np.zeros(8, np.int32))
         now = variables(state)
@@ -243,10 +241,15 @@ def test_embeddings_are_computed_in_full_float32():
 
 
 def test_batch_sizes_must_fit_the_devices():
-    with pytest.raises(InputError, match=r"^train.batch_size=12: .*devices, 8$"):
+    with pytest.raises(InputError, match=r"^batch_size=12: .*devices, 8$"):
         script.make_trainer(script.TinyNet(), batch_size=12)
-    with pytest.raises(InputError, match=r"^embed.batch_size=4: .*devices, 8$"):
+    with pytest.raises(InputError, match=r"^eval_batch_size=4: .*devices, 8$"):
         script.make_trainer(script.TinyNet(), eval_batch_size=4)
+
+
+def test_the_optimizer_must_be_known():
+    with pytest.raises(InputError, match=r"^optimizer=sdg: must be one of sgd, lars. Did you mean sgd\?$"):
+        script.make_trainer(script.TinyNet(), optimizer="sdg")
 
 
 def test_a_run_gives_its_result_and_lines(tiny, tmp_path):

@@ -50,7 +50,7 @@ def alone(tmp_path_factory):
 def test_together_gives_what_each_gives_alone(tmp_path, alone):
     """On eight devices: three runs, and five copies of the first, which leave nothing behind."""
     runs = make_runs(tmp_path)
-    results = tiny().train_together(runs)
+    results = tiny().train_in_parallel(runs)
     for run, result, expected in zip(runs, results, alone, strict=True):
         assert set(result) == {"accuracy", "loss", "class_accuracy", "steps", "train_seconds"}
         assert_close(expected, outcome(tiny(), run, result))
@@ -67,7 +67,7 @@ def test_together_gives_what_each_gives_alone(tmp_path, alone):
 @pytest.mark.parametrize("num_devices", [1, 2])
 def test_numbers_of_devices(tmp_path, alone, cache, num_devices):
     """All three on one device; two and one, with a copy, on two."""
-    assert run_script("together", tmp_path, num_devices=num_devices, cache=cache) == 0
+    assert run_script("parallel", tmp_path, num_devices=num_devices, cache=cache) == 0
     for k, expected in enumerate(alone):
         found = dict(np.load(tmp_path / f"{k}.npz"))
         assert int(found.pop("devices")) == num_devices
@@ -80,7 +80,7 @@ def test_settings(tmp_path, settings):
     """Averages are of each run's own steps; calls of several steps; LARS looks at norms, which are of each run."""
     trainer_of = script.make_trainer(script.TinyNet(), **{**script.DEVICES_SETTINGS, **settings})
     apart, at_once = make_runs(tmp_path / "apart", 2), make_runs(tmp_path / "at_once", 2)
-    for one, other, result in zip(apart, at_once, trainer_of.train_together(at_once), strict=True):
+    for one, other, result in zip(apart, at_once, trainer_of.train_in_parallel(at_once), strict=True):
         assert_close(outcome(trainer_of, one, trainer_of.train(one)), outcome(trainer_of, other, result))
 
 
@@ -88,7 +88,7 @@ def test_a_residual_network(tmp_path):
     """Every convolution and every BatchNorm of a real network, in a step and in evaluation."""
     trainer_of = script.make_trainer(script.resnet8(), **script.DEVICES_SETTINGS)
     apart, at_once = (make_runs(tmp_path / name, 2, num_steps=3) for name in ("apart", "at_once"))
-    for one, other, result in zip(apart, at_once, trainer_of.train_together(at_once), strict=True):
+    for one, other, result in zip(apart, at_once, trainer_of.train_in_parallel(at_once), strict=True):
         expected = outcome(trainer_of, one, trainer_of.train(one))
         assert largest_difference(expected, outcome(trainer_of, other, result)) < 2e-4
 
@@ -99,7 +99,7 @@ def test_runs_on_one_device_do_not_see_each_other(tmp_path):
     second[9] = script.make_run(tmp_path / "second" / "9", seed=77, keep=np.arange(700, 1400))
     states = []
     for runs in (first, second):
-        tiny().train_together(runs)
+        tiny().train_in_parallel(runs)
         states.append([script.flatten(tiny().restore(run)) for run in runs])
     for k, (one, other) in enumerate(zip(*states, strict=True)):
         if k == 9:
@@ -114,7 +114,7 @@ def test_convolutions_are_grouped_as_accelerators_know_them():
     Taken of each run on its own, they would be convolutions with kernels of the size of the images.
     """
     trainer_of = script.make_trainer(script.resnet8())
-    text = trainer_of._together()._lower(trainer_of._create_state, 2).as_text()
+    text = trainer_of._trial_parallel._lower(trainer_of._create_state, 2).as_text()
     convolutions = 9  # and of the first one no gradient of the images
     assert text.count("batch_group_count = 2") == convolutions
     assert text.count("feature_group_count = 2") == 2 * convolutions - 1
@@ -131,19 +131,19 @@ def stop_now():
 @pytest.fixture
 def uninterrupted(tmp_path):
     runs = make_runs(tmp_path / "uninterrupted")
-    tiny().train_together(runs)
+    tiny().train_in_parallel(runs)
     return [script.flatten(tiny().restore(run)) for run in runs]
 
 
 def test_told_to_stop_and_resumed_is_bitwise_the_batch_that_was_not(tmp_path, uninterrupted, monkeypatch):
     runs = make_runs(tmp_path / "cut")
     monkeypatch.setattr(stopping, "_requested", False)
-    with before_step(6, stop_now), pytest.raises(Stopped, match=r"a batch of 3 trials \(test to test\) is saved at st"):
-        tiny().train_together(runs)
+    with before_step(6, stop_now), pytest.raises(Stopped, match=r"saved 3 runs \(test to test\) at step \d"):
+        tiny().train_in_parallel(runs)
     monkeypatch.setattr(stopping, "_requested", False)
     (step,) = {tiny().step_of(run) for run in runs}
     assert 6 <= step < script.NUM_STEPS
-    tiny().train_together(runs)
+    tiny().train_in_parallel(runs)
     for run, whole, directory in zip(runs, uninterrupted, ("0", "1", "2"), strict=True):
         assert_same(script.flatten(tiny().restore(run)), whole)
         assert script.read_metrics(run.directory) == script.read_metrics(tmp_path / "uninterrupted" / directory)
@@ -154,13 +154,13 @@ def test_sums_of_windows_that_are_under_way_go_on(tmp_path, monkeypatch):
     settings = {**script.DEVICES_SETTINGS, "log_every_steps": 5, "checkpoint_every_steps": 100}
     trainer_of = script.tiny_trainer(**settings)
     whole, cut = make_runs(tmp_path / "whole"), make_runs(tmp_path / "cut")
-    trainer_of.train_together(whole)
+    trainer_of.train_in_parallel(whole)
     monkeypatch.setattr(stopping, "_requested", False)
     with before_step(7, stop_now), pytest.raises(Stopped):
-        trainer_of.train_together(cut)
+        trainer_of.train_in_parallel(cut)
     monkeypatch.setattr(stopping, "_requested", False)
     assert trainer_of.step_of(cut[0]) % 5, "not at a line"
-    trainer_of.train_together(cut)
+    trainer_of.train_in_parallel(cut)
     for one, other in zip(whole, cut, strict=True):
         assert script.read_metrics(one.directory) == script.read_metrics(other.directory)
 
@@ -168,12 +168,12 @@ def test_sums_of_windows_that_are_under_way_go_on(tmp_path, monkeypatch):
 def test_a_trial_of_a_batch_goes_on_alone_and_the_other_way_round(tmp_path, alone):
     runs = make_runs(tmp_path)
     with cut_at(8), pytest.raises(training_runs.CutError):
-        tiny().train_together(runs[:2])
+        tiny().train_in_parallel(runs[:2])
     assert tiny().step_of(runs[0]) == 8
     assert_close(alone[0], outcome(tiny(), runs[0], tiny().train(runs[0])))
     with cut_at(8), pytest.raises(training_runs.CutError):
         tiny().train(runs[2])
-    results = tiny().train_together(runs[1:])
+    results = tiny().train_in_parallel(runs[1:])
     for run, result, expected in zip(runs[1:], results, alone[1:], strict=True):
         assert_close(expected, outcome(tiny(), run, result))
 
@@ -183,7 +183,7 @@ def test_runs_at_different_steps_are_refused(tmp_path):
     with cut_at(8), pytest.raises(training_runs.CutError):
         tiny().train(runs[0])
     with pytest.raises(ValueError, match="different steps"):
-        tiny().train_together(runs)
+        tiny().train_in_parallel(runs)
 
 
 # How many
@@ -191,25 +191,25 @@ def test_runs_at_different_steps_are_refused(tmp_path):
 
 def test_how_many_fit():
     """What one and two runs take says what four do, give or take one."""
-    layout, create_state = tiny()._together(), tiny()._create_state
+    layout, create_state = tiny()._trial_parallel, tiny()._create_state
     one, four = (layout._bytes(create_state, runs) for runs in (1, 4))
     assert four > one
 
     def fitting(limit, in_use=1000):
         device = mock.Mock(**{"memory_stats.return_value": {"bytes_limit": limit, "bytes_in_use": in_use}})
         with mock.patch.object(jax, "local_devices", return_value=[device]):
-            return layout.runs_that_fit(create_state)
+            return layout.max_runs_per_device(create_state)
 
     with mock.patch.object(jax, "local_device_count", return_value=8):
         room = int(four / trial_parallel.SHARE_OF_MEMORY) + 1000
         assert fitting(room) in (3, 4, 5)
         assert fitting(room, in_use=room) == 0
         assert fitting(int(0.9 * one)) == 0
-        assert fitting(10**12) == trial_parallel.MOST_PER_DEVICE
+        assert fitting(10**12) == trial_parallel.MAX_RUNS_PER_DEVICE
 
 
 def test_on_cpu_it_is_one_at_a_time():
-    assert tiny().runs_that_fit() == 0
+    assert tiny().max_runs_per_device() == 0
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_sigterm_to_a_sweep_saves_the_whole_batch(one_at_a_time, tmp_path):
     command = ("sweep", *JOB, "--workdir=w", "--config.sweep.trials_per_device=4")
     stopped = run(*command, cwd=tmp_path, before_step=(5, "os.kill(os.getpid(), signal.SIGTERM)"))
     assert stopped.code == 75, stopped.err
-    assert "a batch of 4 trials (full seed 0 to random-0.2-seed1 seed 1) is saved at step 6 of 8" in stopped.err
+    assert "saved 4 runs (full seed 0 to random-0.2-seed1 seed 1) at step 6 of 8" in stopped.err
     done = run(*command, cwd=tmp_path)
     assert done.code == 0, done.err
     assert "resumed at step 6 of 8" in done.err
@@ -349,11 +349,11 @@ def test_epochs_make_batches_of_equal_lengths(tmp_path, monkeypatch, capfd):
     write_digits(tmp_path / "d.npz")
     lengths = []
 
-    def train_together(self, runs):
+    def train_in_parallel(self, runs):
         lengths.append({run.num_steps for run in runs})
         return [{"class_accuracy": np.zeros(10), "accuracy": 0.5, "train_seconds": 1.0} for _ in runs]
 
-    with mock.patch.object(trainer.Trainer, "train_together", train_together):
+    with mock.patch.object(trainer.Trainer, "train_in_parallel", train_in_parallel):
         done = run_here(
             capfd, "sweep", *JOB, "--workdir=w", "--config.sweep.equal=epochs", "--config.sweep.trials_per_device=1"
         )
