@@ -1,142 +1,198 @@
-"""What the fields of a config may be; checked before any stage starts."""
+"""Every config field with its type, its bounds and the reason for them.
 
-import math
-from collections.abc import Callable
-from typing import Any
+Checks, `--help`, the command `fields` and the docs use this table. Defaults and comments are in `configs/default.py`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
-from data_redundancy import models
-from data_redundancy.clustering.linkage import LINKAGES
 from data_redundancy.errors import InputError
-from data_redundancy.gallery import MAPS
-from data_redundancy.selection import ALLOCATIONS, METHODS, OPTIONS
-from data_redundancy.training.optimizers import NAMES as OPTIMIZERS
-
-_Rule = tuple[Callable[[Any], bool], str]
+from data_redundancy.experiment.rules import Choice, Flag, Number, Optional, Rule, Several, Text
 
 
-def _one_of(values) -> _Rule:
-    return lambda value: value in tuple(values), f"one of {', '.join(map(str, values))}"
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What a config field may be.
+
+    Attributes:
+        rule: its type and bounds.
+        reason: why these bounds; empty where the rule says it.
+    """
+
+    rule: Rule
+    reason: str = ""
 
 
-def _at_least(least: float) -> _Rule:
-    return lambda value: _is_number(value) and value >= least, f"at least {least}"
+def _names(*names: str) -> Choice:
+    return Choice(lambda: names)
 
 
-def _optional(rule: _Rule) -> _Rule:
-    allowed, text = rule
-    return lambda value: value is None or allowed(value), text
+def _linkages() -> Sequence[str]:
+    from data_redundancy.clustering.linkage import LINKAGES
+
+    return tuple(LINKAGES)
 
 
-def _each(rule: _Rule) -> _Rule:
-    allowed, text = rule
-    return (
-        lambda values: len(values) > 0 and len(set(values)) == len(values) and all(map(allowed, values)),
-        f"one or more different values in brackets, each {text}",
-    )
+def _methods() -> Sequence[str]:
+    from data_redundancy.selection import METHODS
+
+    return tuple(METHODS)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _allocations() -> Sequence[str]:
+    from data_redundancy.selection import ALLOCATIONS
+
+    return ALLOCATIONS
 
 
-_POSITIVE: _Rule = (lambda value: _is_number(value) and value > 0, "greater than 0")
-_FRACTION: _Rule = (lambda value: _is_number(value) and 0 <= value < 1, "at least 0 and less than 1")
-_OPEN_FRACTION: _Rule = (lambda value: _is_number(value) and 0 < value < 1, "greater than 0 and less than 1")
-_SHARE: _Rule = (lambda value: _is_number(value) and 0 < value <= 1, "greater than 0 and at most 1")
-_SEED: _Rule = (lambda value: type(value) is int and 0 <= value < 2**32, "a whole number from 0 to 2**32 - 1")
+def _option(name: str) -> Callable[[], Sequence[str]]:
+    def names() -> Sequence[str]:
+        from data_redundancy.selection import OPTIONS
 
-_CHANNELS: _Rule = (
-    lambda values: len(values) in (0, 1, 3, 4) and all(_is_number(v) and 0 <= v <= 255 for v in values),
-    "(), or a number from 0 to 255 for every channel",
-)
+        return OPTIONS[name] or ()
 
-RULES: dict[str, _Rule] = {
-    "input.mode": _one_of(("memory", "stream")),
-    "input.mean": _CHANNELS,
-    "input.std": _CHANNELS,
-    "input.image_size": _at_least(1),
-    "input.crop": _one_of(("random", "center")),
-    "input.min_area": _SHARE,
-    "input.central_fraction": _SHARE,
-    "input.corrupt": _one_of(("stop", "skip")),
-    "input.threads": _optional(_at_least(1)),
-    "input.prefetch": _at_least(1),
-    "prepare.test_fraction": _OPEN_FRACTION,
-    "prepare.seed": _SEED,
-    "model.name": _one_of(models.names()),
-    "model.width": _at_least(1),
-    "model.stem": _optional(_one_of(models.STEMS)),
-    "train.epochs": _POSITIVE,
-    "train.steps": _optional(_at_least(1)),
-    "train.warmup_epochs": _at_least(0),
-    "train.warmup_steps": _optional(_at_least(0)),
-    "train.batch_size": _at_least(1),
-    "train.learning_rate": _POSITIVE,
-    "train.learning_rate_batch_size": _optional(_at_least(1)),
-    "train.optimizer": _one_of(OPTIMIZERS),
-    "train.trust_coefficient": _POSITIVE,
-    "train.ema_decay": _optional(_OPEN_FRACTION),
-    "train.momentum": _FRACTION,
-    "train.weight_decay": _at_least(0),
-    "train.label_smoothing": _FRACTION,
-    "train.dtype": _one_of(("float32", "bfloat16")),
-    "train.pad": _at_least(0),
-    "train.cutout": _at_least(0),
-    "train.seed": _SEED,
-    "train.steps_per_call": _optional(_at_least(1)),
-    "train.log_every_steps": _at_least(1),
-    "train.checkpoint_every_steps": _at_least(1),
-    "train.keep_checkpoints": _at_least(1),
-    "train.profile_steps": _at_least(0),
-    "embed.batch_size": _at_least(1),
-    "cluster.linkage": _one_of(LINKAGES),
-    "cluster.scope": _one_of(("class", "dataset")),
-    "cluster.max_prune_fraction": _optional(_OPEN_FRACTION),
-    "cluster.memory_limit_gb": _optional(_POSITIVE),
-    "score.seeds": _each(_SEED),
-    "score.epochs": _optional(_POSITIVE),
-    "score.forgetting_epochs": _optional(_POSITIVE),
-    "select.method": _one_of(METHODS),
-    "select.fraction": _FRACTION,
-    "select.allocation": _one_of(ALLOCATIONS),
-    **{f"select.{name}": _one_of(values) if values else _FRACTION for name, values in OPTIONS.items()},
-    "select.seed": _SEED,
-    "sweep.fractions": _each(_OPEN_FRACTION),
-    "sweep.methods": _each(_one_of(METHODS)),
-    "sweep.seeds": _each(_SEED),
-    "sweep.equal": _one_of(("steps", "epochs")),
-    "sweep.trials_per_device": _optional(_at_least(0)),
-    "evidence.confidence": _OPEN_FRACTION,
-    "evidence.margin": (lambda value: _is_number(value) and 0 < value < 0.5, "greater than 0 and less than 0.5"),
-    "evidence.first_look": _at_least(2),
-    "evidence.look_every": _at_least(1),
-    "evidence.max_trials": (lambda value: _is_number(value) and 1 <= value <= 3000, "at least 1 and at most 3000"),
-    "evidence.seed": _SEED,
-    "report.near_duplicate": _optional(_at_least(0)),
-    "report.max_warnings": _at_least(0),
-    "report.max_groups": _at_least(0),
-    "report.map": _one_of(MAPS),
-    "report.max_points": _at_least(1),
-    "report.max_html_mb": _at_least(2),
+    return names
+
+
+def _models() -> Sequence[str]:
+    from data_redundancy import models
+
+    return models.names()
+
+
+def _stems() -> Sequence[str]:
+    from data_redundancy import models
+
+    return models.STEMS
+
+
+def _optimizers() -> Sequence[str]:
+    from data_redundancy.training.optimizers import NAMES
+
+    return NAMES
+
+
+def _maps() -> Sequence[str]:
+    from data_redundancy.gallery import MAPS
+
+    return MAPS
+
+
+MOST_STEPS = 10_000_000
+"""Steps of a training run: the learning rates of all steps are held in memory, 4 bytes each."""
+
+_COUNT = functools.partial(Number, int)
+_NUMBER = functools.partial(Number, float)
+_FRACTION = _NUMBER(0, 1, below=True)
+_OPEN_FRACTION = _NUMBER(0, 1, above=True, below=True)
+_SEED = _COUNT(0, 2**32 - 1)
+_SEED_REASON = "a seed is an unsigned integer of 32 bits"
+_STEPS = _COUNT(1, MOST_STEPS)
+_STEPS_REASON = "the learning rates of all steps are held in memory"
+_EPOCHS = _NUMBER(0, 100_000, above=True)
+_EPOCHS_REASON = "far longer than any published schedule"
+_BATCH = _COUNT(1, 2**20)
+_BATCH_REASON = "a million images of 32 x 32 take 12 GB as float32"
+_CHANNEL_REASON = "pixels are 0 to 255; images have 1, 3 or 4 channels"
+
+FIELDS: dict[str, Field] = {
+    "dataset.name": Field(Text()),
+    "dataset.version": Field(Optional(Text())),
+    "dataset.data_dir": Field(Optional(Text())),
+    "dataset.train_split": Field(Text()),
+    "dataset.test_split": Field(Text()),
+    "dataset.class_names": Field(Several(Text(), may_be_empty=True, most=1_000_000, distinct=False)),
+    "input.mode": Field(_names("memory", "stream")),
+    "input.mean": Field(Several(_NUMBER(0, 255), lengths=(0, 1, 3, 4), distinct=False), _CHANNEL_REASON),
+    "input.std": Field(Several(_NUMBER(0.001, 255), lengths=(0, 1, 3, 4), distinct=False), _CHANNEL_REASON),
+    "input.image_size": Field(_COUNT(1, 4096), "a square of 4,096 takes 50 MB"),
+    "input.crop": Field(_names("random", "center")),
+    "input.min_area": Field(_NUMBER(0, 1, above=True), "a share of the image"),
+    "input.central_fraction": Field(_NUMBER(0, 1, above=True), "a share of the shorter side"),
+    "input.corrupt": Field(_names("stop", "skip")),
+    "input.threads": Field(Optional(_COUNT(1, 1024)), "more threads than cores do not decode faster"),
+    "input.prefetch": Field(_COUNT(1, 256), "so many batches are held in memory"),
+    "input.catalog_dir": Field(Optional(Text())),
+    "prepare.source": Field(Optional(Text())),
+    "prepare.test_fraction": Field(_OPEN_FRACTION, "both splits need an image"),
+    "prepare.seed": Field(_SEED, _SEED_REASON),
+    "model.name": Field(Choice(_models)),
+    "model.width": Field(_COUNT(1, 64), "parameters grow with the square of the width"),
+    "model.stem": Field(Optional(Choice(_stems))),
+    "train.epochs": Field(_EPOCHS, _EPOCHS_REASON),
+    "train.steps": Field(Optional(_STEPS), _STEPS_REASON),
+    "train.warmup_epochs": Field(_NUMBER(0, 100_000), _EPOCHS_REASON),
+    "train.warmup_steps": Field(Optional(_COUNT(0, MOST_STEPS)), _STEPS_REASON),
+    "train.batch_size": Field(_BATCH, f"{_BATCH_REASON}; at most the number of training images"),
+    "train.learning_rate": Field(_NUMBER(0, 10_000, above=True), "larger rates diverge"),
+    "train.learning_rate_batch_size": Field(Optional(_BATCH), _BATCH_REASON),
+    "train.optimizer": Field(Choice(_optimizers)),
+    "train.momentum": Field(_FRACTION, "a momentum of 1 never forgets a gradient"),
+    "train.trust_coefficient": Field(_NUMBER(0, 100, above=True), "larger updates exceed the weights"),
+    "train.ema_decay": Field(Optional(_OPEN_FRACTION), "a decay of 1 never changes the average"),
+    "train.weight_decay": Field(_NUMBER(0, 100), "larger decays set the weights to zero"),
+    "train.label_smoothing": Field(_FRACTION, "a smoothing of 1 removes the label"),
+    "train.dtype": Field(_names("float32", "bfloat16")),
+    "train.pad": Field(_COUNT(0, 256), "the padded image is held in memory"),
+    "train.flip": Field(Flag()),
+    "train.cutout": Field(_COUNT(0, 4096), "a larger square covers every image"),
+    "train.seed": Field(_SEED, _SEED_REASON),
+    "train.steps_per_call": Field(Optional(_COUNT(1, 10_000)), "all batches of a call are on the devices"),
+    "train.log_every_steps": Field(_STEPS, _STEPS_REASON),
+    "train.checkpoint_every_steps": Field(_STEPS, _STEPS_REASON),
+    "train.keep_checkpoints": Field(_COUNT(1, 1000), "every checkpoint holds the model and the optimizer's state"),
+    "train.profile_steps": Field(_COUNT(0, 10_000), "a trace of one step can take a megabyte"),
+    "embed.batch_size": Field(_BATCH, _BATCH_REASON),
+    "cluster.linkage": Field(Choice(_linkages)),
+    "cluster.scope": Field(_names("class", "dataset")),
+    "cluster.max_prune_fraction": Field(Optional(_OPEN_FRACTION), "a tree without merges prunes nothing"),
+    "cluster.memory_limit_gb": Field(Optional(_NUMBER(0, 1_000_000, above=True)), "a petabyte"),
+    "score.seeds": Field(Several(_SEED, most=1000), _SEED_REASON),
+    "score.epochs": Field(Optional(_EPOCHS), "at most the length of a training run"),
+    "score.forgetting_epochs": Field(Optional(_EPOCHS), "at most the length of a training run"),
+    "select.method": Field(Choice(_methods)),
+    "select.fraction": Field(_FRACTION, "0 keeps every image; otherwise at least one is pruned"),
+    "select.allocation": Field(Choice(_allocations)),
+    "select.representative": Field(Choice(_option("representative"))),
+    "select.centre": Field(Choice(_option("centre"))),
+    "select.end": Field(Choice(_option("end"))),
+    "select.score": Field(Choice(_option("score"))),
+    "select.hardest_pruned": Field(_FRACTION, "every class keeps an image"),
+    "select.seed": Field(_SEED, _SEED_REASON),
+    "sweep.fractions": Field(Several(_OPEN_FRACTION, most=1000), "the full set is always trained on"),
+    "sweep.methods": Field(Several(Choice(_methods))),
+    "sweep.seeds": Field(Several(_SEED), _SEED_REASON),
+    "sweep.equal": Field(_names("steps", "epochs")),
+    "sweep.trials_per_device": Field(Optional(_COUNT(0, 1024)), "0 trains one trial at a time"),
+    "evidence.confidence": Field(_OPEN_FRACTION, "an interval of confidence 1 has no bounds"),
+    "evidence.margin": Field(_NUMBER(0, 0.5, above=True, below=True), "a fraction: half a point is 0.005"),
+    "evidence.first_look": Field(_COUNT(2, 1000), "an interval needs two seeds"),
+    "evidence.look_every": Field(_COUNT(1, 1000), "at most evidence.max_trials trials"),
+    "evidence.max_trials": Field(_COUNT(1, 3000), "levels of more looks are not computed"),
+    "evidence.seed": Field(_SEED, _SEED_REASON),
+    "report.near_duplicate": Field(Optional(_NUMBER(0, 2)), "cosine distances are 0 to 2"),
+    "report.max_warnings": Field(_COUNT(0, 1_000_000), "the page lists every one"),
+    "report.max_groups": Field(_COUNT(0, 10_000_000), "the page lists every one"),
+    "report.map": Field(Choice(_maps)),
+    "report.max_points": Field(_COUNT(1, 1_000_000), "the browser draws every one"),
+    "report.max_html_mb": Field(_NUMBER(2, 1000), "the page itself takes up to 2 MB; browsers fail beyond 1,000"),
 }
 
 
 def check(config: ConfigDict) -> None:
     """Raises InputError for the first field whose value is not allowed."""
-    for field, (allowed, text) in RULES.items():
-        section, name = field.split(".")
-        value = config[section][name]
-        if not allowed(value):
-            raise InputError(f"--config.{field}={value!r}: must be {text}")
-    if len(config.input.mean) != len(config.input.std):
-        raise InputError(
-            f"--config.input.std={config.input.std!r}: must have as many numbers as --config.input.mean, "
-            f"{len(config.input.mean)}"
-        )
+    for name, field in FIELDS.items():
+        section, key = name.split(".")
+        field.rule.check(name, config[section][key])
+    mean, std = config.input.mean, config.input.std
+    if len(mean) != len(std):
+        raise InputError("input.std", std, f"must have as many numbers as input.mean, {len(mean)}")
     if config.sweep.trials_per_device and config.input.mode == "stream":
         raise InputError(
-            f"--config.sweep.trials_per_device={config.sweep.trials_per_device}: must be 0 or None with "
-            "--config.input.mode=stream, for streamed images go to one trial"
+            "sweep.trials_per_device",
+            config.sweep.trials_per_device,
+            "must be 0 or None with input.mode=stream: streamed images go to one trial",
         )

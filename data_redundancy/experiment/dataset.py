@@ -1,11 +1,7 @@
-"""What several stages need: the data set of a config, and whether artifacts are there."""
+"""The data set of a config."""
 
-import contextlib
-import functools
 import logging
-import pathlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,132 +10,123 @@ from ml_collections import ConfigDict
 
 from data_redundancy import data, models
 from data_redundancy.data.tfds.builder import NotPreparedError, resolve_data_dir
-from data_redundancy.errors import InputError
+from data_redundancy.errors import InputError, arguments_named
 from data_redundancy.selection.allocation import num_pruned
-from data_redundancy.store import artifacts, workdir
 
 log = logging.getLogger("data_redundancy")
-
 
 DEFAULT_VERSION = "1.0.0"
 """The version that `prepare` writes where the config names none."""
 
+FIELDS = {
+    name: f"dataset.{name}" for name in ("name", "version", "data_dir", "train_split", "test_split", "class_names")
+} | {"catalog_dir": "input.catalog_dir", "stream": "input.mode", "on_corrupt": "input.corrupt"}
+"""The config field of each parameter of `data.load` and of the streams that it returns."""
+
 
 def prepared_version(config: ConfigDict) -> str | None:
-    """The version to read: what `prepare` writes where there is something to prepare, else None for the highest."""
+    """Returns the version to read: the one that `prepare` writes, or None for the highest prepared one."""
     prepares = config.prepare.source is not None and not config.dataset.name.endswith(".npz")
     return config.dataset.version or (DEFAULT_VERSION if prepares else None)
 
 
-def load_dataset(config: ConfigDict) -> data.Dataset:
-    """The data set of a config; loaded once per process."""
-    dataset = config.dataset
-    version = prepared_version(config)
+def load(config: ConfigDict) -> data.Dataset:
+    """Loads the data set of a config.
+
+    Raises:
+        InputError: if it is not prepared yet, or cannot be read.
+    """
+    dataset, version = config.dataset, prepared_version(config)
     try:
-        return _load_dataset(
-            dataset.name,
-            version,
-            dataset.data_dir,
-            dataset.train_split,
-            dataset.test_split,
-            tuple(dataset.class_names),
-            config.input.mode == "stream",
-            config.input.catalog_dir,
-        )
+        with arguments_named(FIELDS):
+            loaded = data.load(
+                dataset.name,
+                version=version,
+                data_dir=dataset.data_dir,
+                train_split=dataset.train_split,
+                test_split=dataset.test_split,
+                class_names=tuple(dataset.class_names),
+                stream=config.input.mode == "stream",
+                catalog_dir=config.input.catalog_dir,
+            )
     except NotPreparedError:
         if config.prepare.source is None:
             raise
-        directory = resolve_data_dir(dataset.data_dir) / dataset.name / version
-        raise InputError(
-            f"--config.dataset.name={dataset.name}: not prepared yet (looked for {directory}); run the stage 'prepare' "
-            "first, with the same --config"
+        directory = resolve_data_dir(dataset.data_dir) / dataset.name / (version or DEFAULT_VERSION)
+        raise NotPreparedError(
+            "dataset.name",
+            dataset.name,
+            f"is not prepared yet (looked for {directory})",
+            "Run 'data-redundancy prepare' with the same config first",
         ) from None
+    _log(loaded, streamed=config.input.mode == "stream")
+    return loaded
 
 
-@contextlib.contextmanager
-def arguments_named(fields: Mapping[str, str]) -> Iterator[None]:
-    """Lets an InputError that begins with a library's argument name begin with the flag it came from.
-
-    Args:
-        fields: the flag, for every argument.
-    """
-    try:
-        yield
-    except InputError as error:
-        argument, separator, rest = str(error).partition(":")
-        if argument not in fields:
-            raise
-        raise type(error)(f"{fields[argument]}{separator}{rest}") from error
+def check_readable(config: ConfigDict) -> None:
+    """Raises NotPreparedError if loading the data set would write the list of its records."""
+    dataset, settings = config.dataset, config.input
+    if settings.mode != "stream":
+        return
+    root = resolve_data_dir(settings.catalog_dir or dataset.data_dir) / dataset.name
+    pattern = "*/*.npz" if settings.catalog_dir else "*/catalog/*.npz"
+    if not any(root.glob(pattern)):
+        raise NotPreparedError("dataset.name", dataset.name, "has no list of its records yet", "Run 'prepare' first")
 
 
-DATASET_FIELDS = {
-    name: f"--config.dataset.{name}"
-    for name in ("name", "version", "data_dir", "train_split", "test_split", "class_names")
-} | {"catalog_dir": "--config.input.catalog_dir", "stream": "--config.input.mode"}
-
-
-@functools.lru_cache(maxsize=1)
-def _load_dataset(name, version, data_dir, train_split, test_split, class_names, stream, catalog_dir) -> data.Dataset:
-    with arguments_named(DATASET_FIELDS):
-        dataset = data.load(
-            name,
-            version=version,
-            data_dir=data_dir,
-            train_split=train_split,
-            test_split=test_split,
-            class_names=class_names,
-            stream=stream,
-            catalog_dir=catalog_dir,
-        )
+def _log(dataset: data.Dataset, *, streamed: bool) -> None:
+    train = dataset.train
+    shape = "" if streamed or not isinstance(train, data.Split) else f" of {'x'.join(map(str, train.images.shape[1:]))}"
     log.info(
         "data set %s: %s training and %s test images%s, %d classes",
         f"{dataset.name} {dataset.version}".strip(),
-        f"{len(dataset.train.labels):,}",
+        f"{len(train.labels):,}",
         f"{len(dataset.test.labels):,}",
-        ", streamed" if stream else f" of {'x'.join(map(str, dataset.train.images.shape[1:]))}",
+        ", streamed" if streamed else shape,
         len(dataset.class_names),
     )
-    return dataset
 
 
-def float32_model(config: ConfigDict) -> nn.Module:
-    """The model of a config for inference."""
-    return models.create(
-        config.model.name,
-        num_classes=len(load_dataset(config).class_names),
-        width=config.model.width,
-        stem=config.model.stem,
-        dtype=jnp.float32,
-    )
+def float32_model(config: ConfigDict, num_classes: int) -> nn.Module:
+    """Returns the model of a config for inference."""
+    model = config.model
+    with arguments_named({name: f"model.{name}" for name in ("name", "width", "stem")}):
+        return models.create(model.name, num_classes=num_classes, width=model.width, stem=model.stem, dtype=jnp.float32)
 
 
-def check_fractions(config: ConfigDict, field: str, fractions: Iterable[float]) -> None:
-    """Raises InputError if a prune fraction would leave a class of the training split without an image."""
-    labels = load_dataset(config).train.labels
-    num_classes = len(np.unique(labels)) if config.cluster.scope == "class" else 1
-    largest = (len(labels) - num_classes) / len(labels)
-    for fraction in fractions:
-        if num_pruned(len(labels), fraction) > len(labels) - num_classes:
-            raise InputError(
-                f"--config.{field}={fraction}: must be at most {largest:.6g}, for each of {num_classes} classes keeps "
-                f"one of the {len(labels):,} training images at least"
-            )
+def labels_in_scope(scope: str, labels: np.ndarray) -> np.ndarray:
+    """Returns the labels that separate what is clustered: all are 0 where the scope is the data set.
 
-
-def require(path: pathlib.Path, fingerprint: dict[str, Any], stage: str) -> None:
-    """Raises InputError unless an artifact, which `stage` writes, is there and was made from the same things."""
-    if not is_done(path, fingerprint):
-        raise InputError(f"{path}: not there; run the stage '{stage}' first, with the same --config and --workdir")
-
-
-def is_done(path: pathlib.Path, fingerprint: dict[str, Any]) -> bool:
-    """Whether an artifact is there.
-
-    Raises:
-        InputError: if it is, but was made from something else.
+    Args:
+        scope: `class` or `dataset`, see cluster.scope.
+        labels: [N] integers.
     """
-    manifest = artifacts.read_manifest(path)
-    if manifest is None:
-        return False
-    workdir.check_fingerprint(path, manifest["fingerprint"], fingerprint)
-    return True
+    return labels if scope == "class" else np.zeros_like(labels)
+
+
+def check_fractions(scope: str, labels: np.ndarray, field: str, fractions: Iterable[float]) -> None:
+    """Raises InputError for a prune fraction that removes no image, or every image of a class.
+
+    Args:
+        scope: `class` or `dataset`, see cluster.scope.
+        labels: [N] of the training split.
+        field: the config field of the fractions.
+        fractions: to check; 0 keeps every image and is allowed.
+    """
+    num_examples, num_classes = len(labels), len(np.unique(labels_in_scope(scope, labels)))
+    most = num_examples - num_classes
+    for fraction in fractions:
+        count = num_pruned(num_examples, fraction)
+        if count > most:
+            raise InputError(
+                field,
+                fraction,
+                f"must be at most {most / num_examples:.6g}, as each of {num_classes} classes keeps at least one of "
+                f"{num_examples:,} training images",
+            )
+        if fraction > 0 and count == 0:
+            raise InputError(
+                field,
+                fraction,
+                f"must be more than {0.5 / num_examples:.6g}, to prune one of {num_examples:,} training images",
+            )

@@ -1,5 +1,6 @@
-"""What every artifact depends on: flat mappings of field names to values, each with those of what it is made from."""
+"""What every artifact depends on: flat mappings of field names to values, including those of what it is made from."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_redundancy import training
+from data_redundancy import data, training
 from data_redundancy.errors import InputError
-from data_redundancy.experiment import dataset
+from data_redundancy.experiment.config_rules import MOST_STEPS
+from data_redundancy.experiment.requirements import needs_dendrograms, score_name
 from data_redundancy.selection import METHODS
 from data_redundancy.training import optimizers
 
-# These change how a run is carried out, not what comes out of it; durations count in steps, seeds one by one.
+# These change how a run is carried out, not its result; durations are compared in steps, and seeds one by one.
 _NOT_COMPARED = (
     "seed",
     "steps",
@@ -26,153 +28,195 @@ _NOT_COMPARED = (
     "keep_checkpoints",
     "profile_steps",
 )
-# The same of input.*; where nothing streams, only how images are normalised matters.
+# The same for input.*; with images in memory, only their normalisation matters.
 _INPUT_NOT_COMPARED = ("threads", "prefetch", "catalog_dir", "corrupt")
 _INPUT_IN_MEMORY = ("mean", "std")
+_TEST_SPLIT = ("dataset.test_split", "dataset.num_test", "dataset.test_digest")
 
 
-def durations(config: ConfigDict, num_kept: int) -> tuple[int, int]:
-    """Steps of training and of warm-up on `num_kept` examples.
+class Fingerprints:
+    """The fingerprints of all artifacts of one config on one data set."""
 
-    They are those of the full set, or their share where the config compares at an equal number of epochs.
+    def __init__(self, config: ConfigDict, dataset: data.Dataset):
+        self._config, self._dataset = config, dataset
 
-    Raises:
-        InputError: if the warm-up takes all of the training.
-    """
-    train, num_full = config.train, len(dataset.load_dataset(config).train.labels)
-    full = [
-        training.duration(steps=steps, epochs=epochs, num_examples=num_full, batch_size=train.batch_size, field=field)
-        for steps, epochs, field in (
-            (train.steps, train.epochs, "train."),
-            (train.warmup_steps, train.warmup_epochs, "train.warmup_"),
+    @property
+    def num_train(self) -> int:
+        """The number of training images."""
+        return len(self._dataset.train.labels)
+
+    @functools.cached_property
+    def _of_dataset(self) -> dict[str, Any]:
+        return self._dataset.fingerprint()
+
+    def durations(self, num_kept: int) -> tuple[int, int]:
+        """Returns the steps of training and of warm-up on `num_kept` examples.
+
+        They are those of the full set, or their share where the config compares at an equal number of epochs.
+
+        Raises:
+            InputError: if the warm-up takes all of the training, or there are too many steps.
+        """
+        train = self._config.train
+        full = self._steps("steps", "epochs")
+        warmup = self._steps("warmup_steps", "warmup_epochs")
+        share = num_kept / self.num_train if self._config.sweep.equal == "epochs" else 1
+        num_steps, num_warmup_steps = max(1, round(full * share)), round(warmup * share)
+        if num_warmup_steps >= num_steps:
+            name = "warmup_epochs" if train.warmup_steps is None else "warmup_steps"
+            raise InputError(
+                f"train.{name}",
+                train[name],
+                f"makes {num_warmup_steps} steps of warm-up, but must make fewer than the {num_steps} steps of "
+                f"training on {num_kept:,} images",
+            )
+        return num_steps, num_warmup_steps
+
+    def _steps(self, steps_name: str, epochs_name: str) -> int:
+        """The steps of a duration on the full set, given in steps or in epochs."""
+        train = self._config.train
+        num_steps = training.duration(
+            steps=train[steps_name],
+            epochs=train[epochs_name],
+            num_examples=self.num_train,
+            batch_size=train.batch_size,
         )
-    ]
-    share = num_kept / num_full if config.sweep.equal == "epochs" else 1
-    num_steps, num_warmup_steps = max(1, round(full[0] * share)), round(full[1] * share)
-    if num_warmup_steps >= num_steps:
-        raise InputError(
-            f"--config.train.warmup_steps or .warmup_epochs: {num_warmup_steps} steps of warm-up, but training on "
-            f"{num_kept} images has only {num_steps} steps; allowed: fewer than that"
-        )
-    return num_steps, num_warmup_steps
+        if num_steps > MOST_STEPS:
+            requirement = f"makes {num_steps:,} steps, of which at most {MOST_STEPS:,} are possible"
+            raise InputError(f"train.{epochs_name}", train[epochs_name], requirement, "Train for fewer epochs")
+        return num_steps
 
+    def trial(self, keep: np.ndarray, seed: int) -> dict[str, Any]:
+        """Returns the fingerprint of a training run on the indices `keep`."""
+        num_steps, num_warmup_steps = self.durations(len(keep))
+        return {
+            **self._of_dataset,
+            **self._input(),
+            **{f"model.{k}": v for k, v in self._config.model.to_dict().items()},
+            **self._train(),
+            "train.steps": num_steps,
+            "train.warmup_steps": num_warmup_steps,
+            "train.seed": seed,
+            "keep list": hashlib.sha256(keep.astype("<i8").tobytes()).hexdigest()[:16],
+        }
 
-def trial(config: ConfigDict, keep: np.ndarray, seed: int) -> dict[str, Any]:
-    """A training run on the indices `keep`."""
-    num_steps, num_warmup_steps = durations(config, len(keep))
-    return {
-        **dataset.load_dataset(config).fingerprint(),
-        **_input(config),
-        **{f"model.{k}": v for k, v in config.model.to_dict().items()},
-        **_train(config),
-        "train.steps": num_steps,
-        "train.warmup_steps": num_warmup_steps,
-        "train.seed": seed,
-        "keep list": hashlib.sha256(keep.astype("<i8").tobytes()).hexdigest()[:16],
-    }
+    def _train(self) -> dict[str, Any]:
+        """The fields that decide how training goes, but for its length and seed, that the optimizer reads."""
+        optimizer = self._config.train.optimizer
+        return {
+            f"train.{k}": v
+            for k, v in self._config.train.to_dict().items()
+            if k not in _NOT_COMPARED and optimizers.ONLY_FOR.get(k, optimizer) == optimizer
+        }
 
+    def _input(self) -> dict[str, Any]:
+        fields = {k: v for k, v in self._config.input.to_dict().items() if k not in _INPUT_NOT_COMPARED}
+        if self._config.input.mode == "memory":
+            fields = {k: fields[k] for k in _INPUT_IN_MEMORY if fields[k]}
+        return {f"input.{k}": v for k, v in fields.items()}
 
-def _train(config: ConfigDict) -> dict[str, Any]:
-    """What decides how training goes, its length and seed apart; nothing that the optimiser leaves alone."""
-    optimizer = config.train.optimizer
-    return {
-        f"train.{k}": v
-        for k, v in config.train.to_dict().items()
-        if k not in _NOT_COMPARED and optimizers.ONLY_FOR.get(k, optimizer) == optimizer
-    }
+    def embeddings(self) -> dict[str, Any]:
+        """Returns the fingerprint of the embeddings, which come from the run on the full set with `train.seed`."""
+        return _without_test_split(self.embeddings_test())
 
+    def embeddings_test(self) -> dict[str, Any]:
+        """Returns the fingerprint of the test split's embeddings, which come from the same run."""
+        return self.trial(self._full, self._config.train.seed)
 
-def _input(config: ConfigDict) -> dict[str, Any]:
-    fields = {k: v for k, v in config.input.to_dict().items() if k not in _INPUT_NOT_COMPARED}
-    if config.input.mode == "memory":
-        fields = {k: fields[k] for k in _INPUT_IN_MEMORY if fields[k]}
-    return {f"input.{k}": v for k, v in fields.items()}
+    @functools.cached_property
+    def _full(self) -> np.ndarray:
+        return np.arange(self.num_train)
 
+    def dendrograms(self) -> dict[str, Any]:
+        """Returns the fingerprint of the dendrograms; their depth is not part of it, since it is seen from them."""
+        cluster = self._config.cluster
+        return {**self.embeddings(), "cluster.linkage": cluster.linkage, "cluster.scope": cluster.scope}
 
-def embeddings(config: ConfigDict) -> dict[str, Any]:
-    """The embeddings, which come from the run on the full set with `train.seed`."""
-    return _without_test_split(embeddings_test(config))
+    def score_steps(self, name: str) -> tuple[int, ...]:
+        """Returns the steps after which a score is computed, one of `selection.SCORES`.
 
+        Error and gradient norms are computed once; forgetting events are counted between the ends of epochs, all of
+        which have the same number of steps.
 
-def embeddings_test(config: ConfigDict) -> dict[str, Any]:
-    """Those of the test split, by the same run."""
-    full = np.arange(len(dataset.load_dataset(config).train.labels))
-    return trial(config, full, config.train.seed)
+        Raises:
+            InputError: if a run on the full set is shorter, or has no two ends of epochs to count forgetting.
+        """
+        if name != "forgetting":
+            return (self._score_step("epochs", default_share=0.1),)
+        last = self._score_step("forgetting_epochs", default_share=1)
+        epoch = max(1, round(self.num_train / self._config.train.batch_size))
+        if last < 2 * epoch:
+            raise InputError(
+                "score.forgetting_epochs",
+                self._config.score.forgetting_epochs,
+                f"makes {last} steps, but forgetting is counted between the ends of two epochs and needs at least "
+                f"{2 * epoch}",
+            )
+        return tuple(range(epoch, last + 1, epoch))
 
+    def _score_step(self, field: str, *, default_share: float) -> int:
+        """The epochs of a score field as a step of a run on the full set; by default, a share of the run."""
+        epochs, batch_size = self._config.score[field], self._config.train.batch_size
+        num_steps, _ = self.durations(self.num_train)
+        step = round(default_share * num_steps if epochs is None else epochs * self.num_train / batch_size)
+        if step > num_steps:
+            raise InputError(
+                f"score.{field}",
+                epochs,
+                f"must be at most {num_steps * batch_size / self.num_train:.6g}, the epochs of a run on the full set",
+            )
+        return max(1, step)
 
-def dendrograms(config: ConfigDict) -> dict[str, Any]:
-    """The trees; how deep they are is seen from them."""
-    return {**embeddings(config), "cluster.linkage": config.cluster.linkage, "cluster.scope": config.cluster.scope}
+    def scores(self, names: Sequence[str], seed: int) -> dict[str, Any]:
+        """Returns the fingerprint of scores, as a run with this seed gives them."""
+        steps = [self.score_steps(name)[-1] for name in names]
+        return {
+            **_without_test_split(self.trial(self._full, seed)),
+            "scores": list(names),
+            "score.steps": steps,
+        }
 
+    def _mean_score(self, method: str) -> dict[str, Any]:
+        name = score_name(self._config, method)
+        if name is None:
+            return {}
+        seeds = sorted(self._config.score.seeds)
+        of_one = self.scores([name], seeds[0])
+        return {k: v for k, v in of_one.items() if k != "train.seed"} | {"score.seeds": seeds}
 
-def score_steps(config: ConfigDict, name: str) -> tuple[int, ...]:
-    """The steps after which a score is taken, one of `selection.SCORES`.
+    def selection(self, method: str, prune_fraction: float, seed: int) -> dict[str, Any]:
+        """Returns the fingerprint of a selection.
 
-    Error and gradient norms once; what is forgotten at the ends of epochs, all of which have the same number of steps.
+        A method that uses no dendrograms depends on them only where they decide how many of each class are pruned.
+        """
+        if needs_dendrograms(self._config, method):
+            made_from = self.dendrograms()
+        elif "embeddings" in METHODS[method].needs:
+            made_from = self.embeddings()
+        else:
+            made_from = _without_test_split(self._of_dataset)
+        made_from |= self._mean_score(method)
+        return {
+            **made_from,
+            "select.fraction": prune_fraction,
+            **selection_options(self._config, method, seed),
+        }
 
-    Raises:
-        InputError: if a run on the full set is shorter, or for forgetting without two ends of epochs.
-    """
-    if name != "forgetting":
-        return (_steps_of(config, config.score.epochs, "epochs", default_share=0.1),)
-    last = _steps_of(config, config.score.forgetting_epochs, "forgetting_epochs", default_share=1)
-    epoch = max(1, round(len(dataset.load_dataset(config).train.labels) / config.train.batch_size))
-    if last < 2 * epoch:
-        raise InputError(
-            f"--config.score.forgetting_epochs={config.score.forgetting_epochs}: forgetting is counted from one end of "
-            f"an epoch to the next, which takes at least {2 * epoch} steps; here are {last}"
-        )
-    return tuple(range(epoch, last + 1, epoch))
+    def answer(self, method: str, prune_fraction: float | None, seed: int) -> dict[str, Any]:
+        """Returns the fingerprint of the answer about a prune fraction, or with None of the search for the largest.
 
-
-def _steps_of(config: ConfigDict, epochs: float | None, field: str, *, default_share: float) -> int:
-    """So many epochs of a run on the full set in steps; without a number, a share of the run."""
-    num_examples, batch_size = len(dataset.load_dataset(config).train.labels), config.train.batch_size
-    num_steps, _ = durations(config, num_examples)
-    steps = round(default_share * num_steps if epochs is None else epochs * num_examples / batch_size)
-    if steps > num_steps:
-        raise InputError(
-            f"--config.score.{field}={epochs}: must be at most {num_steps * batch_size / num_examples:.6g}, the epochs "
-            "of a run on the full set"
-        )
-    return max(1, steps)
-
-
-def scores(config: ConfigDict, names: Sequence[str], seed: int) -> dict[str, Any]:
-    """Scores, as a run with this seed gives them."""
-    full = np.arange(len(dataset.load_dataset(config).train.labels))
-    steps = [score_steps(config, name)[-1] for name in names]
-    return {**_without_test_split(trial(config, full, seed)), "scores": list(names), "score.steps": steps}
-
-
-def score_name(config: ConfigDict, method: str) -> str | None:
-    """The score that a selection method goes by, a mean over runs; None for one that goes by none."""
-    if "scores" not in METHODS[method].needs:
-        return None
-    return config.select.score if "score" in METHODS[method].takes else method
-
-
-def _mean_score(config: ConfigDict, method: str) -> dict[str, Any]:
-    name = score_name(config, method)
-    if name is None:
-        return {}
-    seeds = sorted(config.score.seeds)
-    of_one = scores(config, [name], seeds[0])
-    return {k: v for k, v in of_one.items() if k != "train.seed"} | {"score.seeds": seeds}
-
-
-def selection(config: ConfigDict, method: str, prune_fraction: float, seed: int) -> dict[str, Any]:
-    """A selection; one that looks at no tree depends on trees only where these decide how many go from each class."""
-    if needs_trees(config, method):
-        made_from = dendrograms(config)
-    else:
-        made_from = embeddings(config) if "embeddings" in METHODS[method].needs else _training_split(config)
-    made_from |= _mean_score(config, method)
-    return {**made_from, "select.fraction": prune_fraction, **selection_options(config, method, seed)}
+        Args:
+            method: that selects.
+            prune_fraction: the fraction in question.
+            seed: the first seed of its trials.
+        """
+        made_from = self.trial(self._full, seed) | self.selection(method, prune_fraction or 0.0, seed)
+        made_from["sweep.equal"] = self._config.sweep.equal
+        return made_from if prune_fraction else {k: v for k, v in made_from.items() if k != "select.fraction"}
 
 
 def selection_options(config: ConfigDict, method: str, seed: int) -> dict[str, Any]:
-    """What a selection method looks at besides the fraction; nothing that it leaves alone."""
+    """Returns the options that a selection method reads besides the prune fraction."""
     options = {
         "select.method": method,
         "select.allocation": config.select.allocation,
@@ -183,27 +227,6 @@ def selection_options(config: ConfigDict, method: str, seed: int) -> dict[str, A
     return options | chosen | ({"select.seed": seed} if "seed" in takes else {})
 
 
-def answer(config: ConfigDict, method: str, prune_fraction: float | None, seed: int) -> dict[str, Any]:
-    """What the answer about a fraction depends on, or with None the search for the largest; `seed` is its first one."""
-    full = np.arange(len(dataset.load_dataset(config).train.labels))
-    made_from = trial(config, full, seed) | selection(config, method, prune_fraction or 0.0, seed)
-    made_from["sweep.equal"] = config.sweep.equal
-    return made_from if prune_fraction else {k: v for k, v in made_from.items() if k != "select.fraction"}
-
-
-def needs_trees(config: ConfigDict, method: str) -> bool:
-    """Whether a selection depends on the trees."""
-    return "dendrograms" in METHODS[method].needs or config.select.allocation == "global"
-
-
-def _training_split(config: ConfigDict) -> dict[str, Any]:
-    return _without_test_split(dataset.load_dataset(config).fingerprint())
-
-
 def _without_test_split(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Only trials, and embeddings of the test split, look at test images."""
-    return {
-        k: v
-        for k, v in fingerprint.items()
-        if k not in ("dataset.test_split", "dataset.num_test", "dataset.test_digest")
-    }
+    """Only trials, and the embeddings of the test split, depend on test images."""
+    return {k: v for k, v in fingerprint.items() if k not in _TEST_SPLIT}

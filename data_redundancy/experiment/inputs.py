@@ -1,43 +1,42 @@
-"""Where the images of a config come from while training: shared by the stages that train and embed."""
+"""The images of a config as training and inference read them: in the devices' memory, or streamed."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import data, training
+from data_redundancy.data.splits import StreamedSplit
+from data_redundancy.data.tfds.image_stream import ImageStream
 from data_redundancy.errors import InputError
+from data_redundancy.training.inputs import Input
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
-"""Per channel, of ImageNet's training images, in units of 0..255: what everybody who trains on them takes."""
+"""The channels' means over ImageNet's training images, in units of 0..255, as is customary."""
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-def make(config: ConfigDict, dataset: data.Dataset) -> tuple[training.InMemory | training.Streamed, ...]:
-    """The training and the test split of a data set, as training takes them.
+def make(config: ConfigDict, dataset: data.Dataset) -> tuple[Input, Input]:
+    """Returns the training and the test split of a data set as training reads them.
 
     Raises:
-        InputError: if `input.mean` is for another number of channels than images have.
+        InputError: if `input.mean` is for another number of channels than the images have.
     """
-    if config.input.mode == "stream":
-        return tuple(_streamed(config, split) for split in (dataset.train, dataset.test))
-    mean, std = _statistics(config, dataset.train.images.shape[-1])
-    if mean is None:
-        mean, std = training.channel_statistics(dataset.train.images)
-    return tuple(
-        training.InMemory(split.images, split.labels, mean=mean, std=std) for split in (dataset.train, dataset.test)
+    train, test = dataset.train, dataset.test
+    if isinstance(train, StreamedSplit) or isinstance(test, StreamedSplit):
+        assert isinstance(train, StreamedSplit)
+        assert isinstance(test, StreamedSplit)
+        return _streamed(config, train), _streamed(config, test)
+    mean, std = _statistics(config, train.images.shape[-1]) or training.channel_statistics(train.images)
+    return (
+        training.InMemory(train.images, train.labels, mean=np.asarray(mean), std=np.asarray(std)),
+        training.InMemory(test.images, test.labels, mean=np.asarray(mean), std=np.asarray(std)),
     )
 
 
-def _streamed(config: ConfigDict, split: Any) -> training.Streamed:
-    from data_redundancy.data.tfds.image_stream import ImageStream
-
+def _streamed(config: ConfigDict, split: StreamedSplit) -> training.Streamed:
     settings, channels = config.input, split.num_channels
-    mean, std = _statistics(config, channels)
-    if mean is None:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-        if channels != len(mean):
-            mean, std = (np.mean(mean),) * channels, (np.mean(std),) * channels
+    mean, std = _statistics(config, channels) or _imagenet_statistics(channels)
     stream = ImageStream(
         split,
         image_size=settings.image_size,
@@ -58,10 +57,18 @@ def _streamed(config: ConfigDict, split: Any) -> training.Streamed:
     )
 
 
-def _statistics(config: ConfigDict, channels: int) -> tuple[Any, Any]:
+def _imagenet_statistics(channels: int) -> tuple[Sequence[float], Sequence[float]]:
+    """ImageNet's statistics; for grey images and those with transparency, their means over the channels."""
+    if channels == len(IMAGENET_MEAN):
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (float(np.mean(IMAGENET_MEAN)),) * channels, (float(np.mean(IMAGENET_STD)),) * channels
+
+
+def _statistics(config: ConfigDict, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
+    """The mean and standard deviation of the config, None where it has none."""
     mean, std = config.input.mean, config.input.std
     if not mean:
-        return None, None
+        return None
     if len(mean) != channels:
-        raise InputError(f"--config.input.mean={tuple(mean)}: must have a number for each of {channels} channels")
-    return mean, np.maximum(std, 1e-3)
+        raise InputError("input.mean", tuple(mean), f"must have a number for each of {channels} channels")
+    return mean, std

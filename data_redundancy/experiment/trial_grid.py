@@ -1,104 +1,140 @@
-"""The trials of a sweep: shared by the stages that run and that report them."""
+"""The trials of a sweep: every fraction, method and seed, and the full set."""
 
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_redundancy.errors import InputError
 from data_redundancy.experiment.selections import KeepLists
-from data_redundancy.experiment.trials import FULL, Trials, TrialSpec
-from data_redundancy.runtime import devices as parallel
+from data_redundancy.experiment.trials import FULL, TrialResult, Trials, TrialSpec
+from data_redundancy.runtime import devices
 from data_redundancy.store import metrics
 
 log = logging.getLogger("data_redundancy")
 
+Key = tuple[str, float, int]
+"""Method, prune fraction and seed of a trial."""
 
-def plans(config: ConfigDict, keep_lists: KeepLists, *, make: bool, chosen: slice = slice(None)) -> list[TrialSpec]:
-    """The full set, then every method at every fraction, each with every seed.
 
-    Args:
-        config: its section `sweep` says which.
-        keep_lists: where keep lists come from.
-        make: whether to make keep lists that are not there, or to leave their trials out.
-        chosen: which of the trials.
-    """
-    wanted = [(FULL, 0.0, seed) for seed in config.sweep.seeds]
-    wanted += [
-        (method, fraction, seed)
-        for fraction in config.sweep.fractions
-        for method in config.sweep.methods
-        for seed in config.sweep.seeds
+def keys(config: ConfigDict) -> list[Key]:
+    """Returns the trials of the section `sweep`: the full set, then every method at every fraction, with every seed."""
+    sweep = config.sweep
+    return [
+        *((FULL, 0.0, seed) for seed in sweep.seeds),
+        *((method, fraction, seed) for fraction in sweep.fractions for method in sweep.methods for seed in sweep.seeds),
     ]
+
+
+def shard(keys: Sequence[Key], index: int, count: int) -> list[Key]:
+    """Returns every `count`-th trial from the `index`-th on.
+
+    Raises:
+        InputError: if that leaves none.
+    """
+    chosen = list(keys[index::count])
+    if not chosen:
+        raise InputError(
+            "shard", f"{index}/{count}", f"has no trial: there are only {len(keys)}", f"Use at most {len(keys)} jobs"
+        )
+    return chosen
+
+
+def make_specs(keys: Sequence[Key], keep_lists: KeepLists) -> list[TrialSpec]:
+    """Returns the specifications of trials; keep lists that do not exist are made."""
+    return [
+        TrialSpec.full(seed)
+        if method == FULL
+        else TrialSpec(
+            selection=keep_lists.name(method, fraction, seed),
+            method=method,
+            prune_fraction=fraction,
+            seed=seed,
+            keep=keep_lists.make(method, fraction, seed),
+        )
+        for method, fraction, seed in keys
+    ]
+
+
+def find_specs(keys: Sequence[Key], keep_lists: KeepLists) -> list[TrialSpec]:
+    """Returns the specifications of those trials whose keep lists exist."""
     found = []
-    for method, fraction, seed in wanted[chosen]:
+    for method, fraction, seed in keys:
         if method == FULL:
-            keep = None
-        elif make:
-            keep = keep_lists.make(method, fraction, seed)
-        elif (keep := keep_lists.load(method, fraction, seed)) is None:
-            continue
-        name = FULL if method == FULL else keep_lists.name(method, fraction, seed)
-        found.append(TrialSpec(selection=name, method=method, prune_fraction=fraction, seed=seed, keep=keep))
+            found.append(TrialSpec.full(seed))
+        elif (keep := keep_lists.load(method, fraction, seed)) is not None:
+            name = keep_lists.name(method, fraction, seed)
+            found.append(TrialSpec(selection=name, method=method, prune_fraction=fraction, seed=seed, keep=keep))
     return found
 
 
-def run(trials: Trials, plans: Sequence[TrialSpec], *, together: bool, label: str) -> list[dict[str, Any]]:
-    """Runs those of the trials that are not finished; says so of each of them.
+def find_results(trials: Trials, specs: Sequence[TrialSpec]) -> list[TrialResult]:
+    """Returns the results of those trials that are finished."""
+    return [result for spec in specs if (result := trials.result(spec)) is not None]
+
+
+def run(trials: Trials, specs: Sequence[TrialSpec], *, parallel: bool, label: str) -> list[TrialResult]:
+    """Runs the trials that are not finished; logs each.
 
     Args:
-        trials: that run them.
-        plans: the trials.
-        together: whether they may run together.
-        label: what they are run for, as messages begin.
+        trials: runs them.
+        specs: of the trials.
+        parallel: whether several may be trained at the same time.
+        label: of the command, which begins the messages.
 
     Returns:
-        The result of each of the plans; the same on all processes.
+        The result of each trial; the same on all processes.
     """
-    todo = [plan for plan in plans if trials.result(plan) is None]
-    if len(todo) < len(plans):
-        log.info("%s: %d of %d trials already done, skipped", label, len(plans) - len(todo), len(plans))
-    at_once, done = trials.at_once() if together and len(todo) > 1 else 1, len(plans) - len(todo)
-    with metrics.progress(label, total=len(plans), unit="trials", initial=done) as bar:
-        for batch in batches(todo, trials.alike, at_once=at_once, devices=parallel.local_devices()):
-            for result in [trials.run(batch[0])] if len(batch) == 1 else trials.run_together(batch):
+    todo = [spec for spec in specs if trials.result(spec) is None]
+    done = len(specs) - len(todo)
+    if done:
+        log.info("%s: %d of %d trials already done, skipped", label, done, len(specs))
+    trials.announce(label, len(todo))
+    max_parallel = trials.max_parallel() if parallel and len(todo) > 1 else 1
+    with metrics.progress(label, total=len(specs), unit="trials", initial=done) as bar:
+        for batch in batches(todo, trials.shape, max_parallel=max_parallel, num_devices=devices.local_devices()):
+            for result in [trials.run(batch[0])] if len(batch) == 1 else trials.run_in_parallel(batch):
                 done += 1
-                log.info(
-                    "%s: trial %d/%d, %s seed %d: test accuracy %.2f%% with %s images (%.1f s%s)",
-                    label,
-                    done,
-                    len(plans),
-                    result["selection"],
-                    result["seed"],
-                    100 * result["accuracy"],
-                    f"{result['num_kept']:,}",
-                    result["train_seconds"],
-                    "" if len(batch) == 1 else f" each, {len(batch)} at once",
-                )
+                _log_result(label, result, done=done, total=len(specs), num_parallel=len(batch))
             bar.update(done)
-    return [trials.result(plan) for plan in plans]
+    return find_results(trials, specs)
+
+
+def _log_result(label: str, result: TrialResult, *, done: int, total: int, num_parallel: int) -> None:
+    log.info(
+        "%s: trial %d/%d, %s seed %d: test accuracy %.2f%% with %s images (%.1f s%s)",
+        label,
+        done,
+        total,
+        result["selection"],
+        result["seed"],
+        100 * result["accuracy"],
+        f"{result['num_kept']:,}",
+        result["train_seconds"],
+        "" if num_parallel == 1 else f" each, {num_parallel} at once",
+    )
 
 
 def batches(
-    plans: Sequence[TrialSpec], alike: Callable[[TrialSpec], Hashable], *, at_once: int, devices: int
+    specs: Sequence[TrialSpec], shape: Callable[[TrialSpec], Hashable], *, max_parallel: int, num_devices: int
 ) -> Iterator[list[TrialSpec]]:
-    """Splits trials into batches to be run together, in order.
+    """Splits trials into batches to be trained at the same time, in order.
 
-    Batches are of one size as far as that goes, a multiple of the number of devices: each new size is compiled anew.
+    Batches have the same size as far as possible, a multiple of the number of devices: each new size is compiled anew.
 
     Args:
-        plans: the trials.
-        alike: what trials of a batch must have in common.
-        at_once: the most of a batch, a multiple of `devices`; or 1.
-        devices: that trials are spread over.
+        specs: of the trials.
+        shape: what the trials of a batch must have in common.
+        max_parallel: the largest batch, a multiple of `num_devices`; or 1.
+        num_devices: over which trials are spread.
     """
-    if at_once == 1:
-        yield from ([plan] for plan in plans)
+    if max_parallel == 1:
+        yield from ([spec] for spec in specs)
         return
     groups: dict[Hashable, list[TrialSpec]] = {}
-    for plan in plans:
-        groups.setdefault(alike(plan), []).append(plan)
+    for spec in specs:
+        groups.setdefault(shape(spec), []).append(spec)
     for group in groups.values():
-        turns = -(-len(group) // at_once)
-        size = devices * -(-len(group) // (devices * turns))
+        num_batches = -(-len(group) // max_parallel)
+        size = num_devices * -(-len(group) // (num_devices * num_batches))
         yield from (group[first : first + size] for first in range(0, len(group), size))

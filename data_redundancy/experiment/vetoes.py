@@ -1,57 +1,116 @@
-"""Vetoes read from files: shared by the stages that take --veto."""
+"""Vetoes: reading them from files, applying them to selections, and recording them in manifests."""
 
-import contextlib
 import json
-from typing import Any
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from ml_collections import ConfigDict
+import numpy as np
 
 from data_redundancy.errors import InputError
-from data_redundancy.experiment import dataset as common
-from data_redundancy.selection.veto import Veto
+from data_redundancy.selection import Selection
+from data_redundancy.selection.veto import Veto, apply, check_classes
 from data_redundancy.selection.veto_file import parse
 from data_redundancy.store import filesystems
 
-
-def of_split(config: ConfigDict, path: str) -> Veto:
-    """Reads a veto.json for the training split of a config.
-
-    Raises:
-        InputError: naming --veto, for what `read` refuses.
-    """
-    train = common.load_dataset(config).train
-    return read(path, train.digest, len(train.labels), train)
+log = logging.getLogger("data_redundancy")
 
 
-def read(path: str, dataset: str, num_examples: int, examples: Any) -> Veto:
+class NamedExamples(Protocol):
+    """Examples that a veto names by id or file."""
+
+    @property
+    def tfds_ids(self) -> np.ndarray | None:
+        """[N] str, or None."""
+
+    @property
+    def file_names(self) -> np.ndarray | None:
+        """[N] str, or None."""
+
+
+def read_veto(path: str, *, dataset_digest: str, num_examples: int, examples: NamedExamples) -> Veto:
     """Reads a veto.json.
 
     Args:
         path: of the file.
-        dataset: the digest of the data set it must have been made for.
+        dataset_digest: of the data set that the veto must have been made for.
         num_examples: of the data set.
-        examples: has `tfds_ids` and `file_names`, or None in their place.
+        examples: the ids and file names that the veto may use.
 
     Raises:
-        InputError: naming --veto, for a file that is not there, is not JSON or no veto of these examples.
+        InputError: about `veto`, for a file that does not exist, is not JSON, or is not a veto of these examples.
     """
-    file = filesystems.locate(path, "--veto")
-    if not file.is_file():
-        raise InputError(f"--veto={path}: no such file")
+    file = filesystems.locate(path, "veto")
     try:
         document = json.loads(file.read_text())
-    except ValueError as error:
-        raise InputError(f"--veto={path}: not a JSON file ({error})") from None
-    with named(path):
+    except OSError as error:
+        reason = (
+            "is no file" if isinstance(error, FileNotFoundError | IsADirectoryError) else f"cannot be read ({error})"
+        )
+        raise InputError("veto", path, reason, "Name a veto.json that the report's page saved") from None
+    except (ValueError, RecursionError) as error:
+        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        raise InputError("veto", path, f"is not a JSON file ({reason})") from None
+    try:
         return parse(
             document,
             num_examples=num_examples,
-            dataset=dataset,
-            tfds_ids=examples.tfds_ids,
-            file_names=examples.file_names,
+            dataset=dataset_digest,
+            tfds_ids=_texts(examples.tfds_ids),
+            file_names=_texts(examples.file_names),
         )
+    except InputError as error:
+        if error.argument != "veto":
+            raise
+        raise error.renamed("veto", path) from error
 
 
-def named(path: str | None) -> contextlib.AbstractContextManager[None]:
-    """Input errors of the block that begin with `veto:` name the file instead."""
-    return common.arguments_named({"veto": f"--veto={path}"})
+def _texts(names: np.ndarray | None) -> list[str] | None:
+    return None if names is None else names.tolist()
+
+
+def apply_veto(
+    veto: Veto | None,
+    selection: Selection,
+    *,
+    embeddings: np.ndarray | None,
+    labels: np.ndarray | None,
+    class_names: Sequence[str] | None,
+) -> tuple[Selection, dict[str, Any] | None]:
+    """Applies a veto, if there is one, and logs how many images more or fewer are kept.
+
+    Args:
+        veto: of the same N examples.
+        selection: of N examples.
+        embeddings: [N, D], or None where the selection has no clusters.
+        labels: [N] integers, or None.
+        class_names: a name for every label, or None.
+
+    Returns:
+        The selection, and the veto's record in its manifest.
+
+    Raises:
+        InputError: about `veto`, if it leaves a class without an image.
+    """
+    if veto is None:
+        return selection, None
+    vetoed = apply(selection, veto, embeddings)
+    check_classes(selection, vetoed, labels, class_names)
+    more = len(vetoed.keep) - len(selection.keep)
+    log.info(
+        "select: applied a veto of %s images to keep and %s to drop: %s without it",
+        f"{len(veto.keep):,}",
+        f"{len(veto.drop):,}",
+        f"{abs(more):,} {'more' if more > 0 else 'fewer'} are kept than" if more else "as many are kept as",
+    )
+    return vetoed, {
+        "keep": veto.keep.tolist(),
+        "drop": veto.drop.tolist(),
+        "digest": veto.digest,
+        "num_kept_without": len(selection.keep),
+    }
+
+
+def veto_fingerprint(veto: Veto | None) -> dict[str, str]:
+    """Returns what a veto adds to the fingerprint of a selection."""
+    return {} if veto is None else {"select.veto": veto.digest}

@@ -8,20 +8,10 @@ import numpy as np
 
 from data_redundancy import evidence
 from data_redundancy.errors import InputError
+from data_redundancy.evidence.formatting import percent
+from data_redundancy.experiment.results import evidence_trial
 
 Trials = Mapping[int, evidence.Trial]
-
-
-def trial(result: Mapping[str, Any]) -> evidence.Trial:
-    """A finished trial from its result.json."""
-    return evidence.Trial(
-        method=result["method"],
-        prune_fraction=result["prune_fraction"],
-        seed=result["seed"],
-        num_kept=result["num_kept"],
-        accuracy=result["accuracy"],
-        class_accuracy=np.array([np.nan if a is None else a for a in result["class_accuracy"]]),
-    )
 
 
 def answer(
@@ -57,15 +47,15 @@ def answer(
     Returns:
         "headline", "lines", and as "others" the answers about other selections.
     """
-    share = _percent(1 - num_kept / num_train)
+    share = percent(1 - num_kept / num_train, 4)
     images = f"Pruned: {num_train - num_kept:,} of {num_train:,} training images ({share}); {num_kept:,} are kept."
     if num_kept == num_train:
         return {"headline": "Nothing goes: this selection keeps every image", "lines": [images], "others": []}
     if not results:
-        headline = f"No trial was run: what pruning {_percent(fraction)} costs is not known yet"
+        headline = f"No trial was run: what pruning {percent(fraction, 4)} costs is not known yet"
         lines = [images, "The stage 'sweep' trains on what is kept, and measures it."]
         return {"headline": headline, "lines": lines, "others": []}
-    verdicts = evidence.verdicts([trial(result) for result in results], margin, confidence, planned=planned)
+    verdicts = evidence.verdicts([evidence_trial(result) for result in results], margin, confidence, planned=planned)
     words = {
         (v.method, v.prune_fraction): found["words"]
         if (found := decided.get((v.method, v.prune_fraction)))
@@ -118,7 +108,7 @@ def losing_classes(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The classes whose accuracy fell against the full set, those that lost most first, and what there is to note."""
     own, full = (
-        {r["seed"]: trial(r) for r in results if (r["method"], r["prune_fraction"]) == key}
+        {r["seed"]: evidence_trial(r) for r in results if (r["method"], r["prune_fraction"]) == key}
         for key in ((method, fraction), ("full", 0.0))
     )
     try:
@@ -190,11 +180,10 @@ def _savings(
     own: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]], equal: str, share_kept: float
 ) -> list[str]:
     """What is saved of training time, which is not what a trial measured where trials took equally many steps."""
-    saved = _percent(1 - share_kept)
+    saved = percent(1 - share_kept, 4)
     # The median, since the first trial of a process compiles, and one that was cut off has timed only its end.
     seconds_own, seconds_full = (
-        float(np.median([result["train_seconds"] for result in results])) if results else None
-        for results in (own, full)
+        float(np.median([result["train_seconds"] for result in results] or [0.0])) for results in (own, full)
     )
     if equal == "steps":
         line = (
@@ -211,7 +200,3 @@ def _savings(
         f"{line} ({own[0]['steps']:,} instead of {full[0]['steps']:,}).",
         f"Measured: {seconds_own:.3g} s of training on what is kept, {seconds_full:.3g} s on all images (medians).",
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g}%"

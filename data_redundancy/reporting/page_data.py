@@ -1,23 +1,30 @@
-"""What there is to look at in a workdir: a selection, its merges, a map and suspicious images, for the report."""
+"""The data of the report's page: a selection, its merges, a map and near-duplicates."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from data_redundancy import data, gallery
-from data_redundancy.clustering.near_duplicates import NONE, Pairs, find_suspects, fits_memory
-from data_redundancy.experiment import dataset as common
-from data_redundancy.experiment import dendrograms, fingerprints
+from data_redundancy.clustering.near_duplicates import NO_PAIRS, Pairs, find_near_duplicates, fits_memory
+from data_redundancy.experiment.dataset import labels_in_scope
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.requirements import needs_dendrograms
 from data_redundancy.experiment.selections import KeepLists
-from data_redundancy.store import artifacts, metrics
-from data_redundancy.store.workdir import Workdir
+from data_redundancy.store import artifacts, manifests, metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-    """A selection that is there; `vetoed` if it is one after a veto, on which no trials are run."""
+class ChosenSelection:
+    """The selection that the page shows, which exists.
+
+    Attributes:
+        name: of the selection.
+        method: that made it.
+        fraction: its prune fraction.
+        seed: it was made with.
+        vetoed: whether a veto changed it; no trials are run on such a selection.
+    """
 
     name: str
     method: str
@@ -26,34 +33,30 @@ class Chosen:
     vetoed: bool = False
 
 
-def limits(config: ConfigDict) -> gallery.Limits:
-    """How large the report may become."""
-    report = config.report
+def limits(experiment: Experiment) -> gallery.Limits:
+    """Returns how large the page may become."""
+    report = experiment.config.report
     return gallery.Limits(report.max_groups, report.max_points, 1e6 * report.max_html_mb)
 
 
-def choose(config: ConfigDict, keep_lists: KeepLists) -> Chosen | None:
-    """The selection of `select`, or the first of the sweep's; None if there is none of these.
+def choose(experiment: Experiment, keep_lists: KeepLists) -> ChosenSelection | None:
+    """Returns the selection of `select`, or the first of the sweep's that exists; None if there is none.
 
     Raises:
         InputError: if one was made from something else.
     """
-    wanted = [(config.select.method, config.select.fraction, config.select.seed)]
-    wanted += [
-        (method, fraction, seed)
-        for method in config.sweep.methods
-        for fraction in config.sweep.fractions
-        for seed in config.sweep.seeds
-    ]
+    select, sweep = experiment.config.select, experiment.config.sweep
+    wanted = [(select.method, select.fraction, select.seed)]
+    wanted += [(m, fraction, seed) for m in sweep.methods for fraction in sweep.fractions for seed in sweep.seeds]
     for method, fraction, seed in wanted:
         if keep_lists.load(method, fraction, seed) is not None:
-            return Chosen(keep_lists.name(method, fraction, seed), method, fraction, seed)
+            return ChosenSelection(keep_lists.name(method, fraction, seed), method, fraction, seed)
     return None
 
 
-def read(workdir: Workdir, chosen: Chosen) -> gallery.Selected:
-    """The selection, from its table of examples."""
-    table = artifacts.read_examples(workdir.selection(chosen.name))
+def read(experiment: Experiment, chosen: ChosenSelection) -> gallery.Selected:
+    """Reads the selection from its table of examples."""
+    table = artifacts.read_examples(experiment.workdir.selection(chosen.name))
     representative = table["representative"].combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False)
     distance = table["distance"].combine_chunks().fill_null(np.nan).to_numpy(zero_copy_only=False)
     kept = table["kept"].combine_chunks().to_numpy(zero_copy_only=False)
@@ -61,7 +64,7 @@ def read(workdir: Workdir, chosen: Chosen) -> gallery.Selected:
 
 
 def about(dataset: data.Dataset) -> dict[str, Any]:
-    """The data set, as the page names it."""
+    """Returns the data set as the page describes it."""
     return {
         "name": dataset.name,
         "version": dataset.version,
@@ -72,84 +75,88 @@ def about(dataset: data.Dataset) -> dict[str, Any]:
     }
 
 
-def embeddings(config: ConfigDict, workdir: Workdir, notes: list[str]) -> np.ndarray | None:
-    """Those of the training split [N, D], None where there are none, which is noted; or where nobody asks for them."""
-    if config.report.map == "none" and not config.report.max_warnings:
+def embeddings(experiment: Experiment, notes: list[str]) -> np.ndarray | None:
+    """Returns the embeddings of the training split [N, D]; None where they are missing (noted) or not needed."""
+    report, directory = experiment.config.report, experiment.workdir.embeddings
+    if report.map == "none" and not report.max_warnings:
         return None
-    if not common.is_done(workdir.embeddings, fingerprints.embeddings(config)):
-        notes.append("There are no embeddings, hence no map and no near-duplicates: the stage 'embed' makes them.")
+    if not manifests.is_complete(directory, experiment.fingerprints.embeddings()):
+        notes.append("There are no embeddings, so no map and no near-duplicates: 'data-redundancy embed' makes them.")
         return None
-    return artifacts.read_embeddings(workdir.embeddings)[0]
+    return artifacts.read_embeddings(directory)[0]
 
 
-def heights(config: ConfigDict, workdir: Workdir, chosen: Chosen) -> dict[str, Any]:
-    """The curve of merge heights; empty for a selection without trees."""
-    labels, directory = common.load_dataset(config).train.labels, workdir.dendrograms
-    if not fingerprints.needs_trees(config, chosen.method) or artifacts.read_manifest(directory) is None:
+def heights(experiment: Experiment, chosen: ChosenSelection) -> dict[str, Any]:
+    """Returns the curve of merge heights; empty for a selection without dendrograms."""
+    config, directory = experiment.config, experiment.workdir.dendrograms
+    if not needs_dendrograms(config, chosen.method) or manifests.read(directory) is None:
         return gallery.heights_content([], [], chosen.fraction)
-    common.is_done(directory, fingerprints.dendrograms(config))
-    classes = np.unique(dendrograms.labels_in_scope(config, labels)).tolist()
+    manifests.is_complete(directory, experiment.fingerprints.dendrograms())
+    classes = np.unique(labels_in_scope(config.cluster.scope, experiment.dataset.train.labels)).tolist()
     found = artifacts.read_dendrograms(directory, classes, config.cluster.scope)
     sizes, merges = [len(members) for members, _ in found.values()], [linkage[:, 2] for _, linkage in found.values()]
     if config.select.allocation == "global":
-        sizes, merges = [sum(sizes)], [_of_all(sizes, merges)]
+        sizes, merges = [sum(sizes)], [_merged(sizes, merges)]
     return gallery.heights_content(merges, sizes, chosen.fraction)
 
 
-def _of_all(sizes: list[int], merges: list[np.ndarray]) -> np.ndarray:
-    """The heights of all trees in one order, as far as none is missing."""
-    truncated = [of_tree for size, of_tree in zip(sizes, merges, strict=True) if len(of_tree) < size - 1]
-    last = min((of_tree[-1] if len(of_tree) else 0.0 for of_tree in truncated), default=np.inf)
+def _merged(sizes: list[int], merges: list[np.ndarray]) -> np.ndarray:
+    """The heights of all dendrograms in one order, up to the first that may be missing."""
+    truncated = [heights for size, heights in zip(sizes, merges, strict=True) if len(heights) < size - 1]
+    last = min((heights[-1] if len(heights) else 0.0 for heights in truncated), default=np.inf)
     together = np.sort(np.concatenate(merges))
     return together[together <= last]
 
 
-def map_points(config: ConfigDict, x: np.ndarray | None, selected: gallery.Selected) -> dict[str, Any] | None:
-    """The map of embeddings [N, D], if there are any."""
+def map_points(experiment: Experiment, x: np.ndarray | None, selected: gallery.Selected) -> dict[str, Any] | None:
+    """Returns the map of embeddings [N, D]; None without embeddings."""
     if x is None:
         return None
-    labels = common.load_dataset(config).train.labels
-    return gallery.make_map(x, labels, selected.kept, method=config.report.map, max_points=limits(config).points)
+    labels, method = experiment.dataset.train.labels, experiment.config.report.map
+    return gallery.make_map(x, labels, selected.kept, method=method, max_points=limits(experiment).points)
 
 
-def suspects(
-    config: ConfigDict, workdir: Workdir, x: np.ndarray | None, selected: gallery.Selected, notes: list[str]
-) -> gallery.Suspects:
-    """Near-duplicates among training images of different labels, and between splits; notes what was not looked for."""
-    limit, height = config.report.max_warnings, config.report.near_duplicate
+def near_duplicates(
+    experiment: Experiment, x: np.ndarray | None, selected: gallery.Selected, notes: list[str]
+) -> gallery.NearDuplicates:
+    """Returns near-duplicates of different labels, and between the splits; notes what was not searched."""
+    report = experiment.config.report
+    limit, height = report.max_warnings, report.near_duplicate
     height = gallery.default_near_duplicate(selected) if height is None else height
     if x is None or not limit:
         if not limit:
-            notes.append("Near-duplicates were not looked for: report.max_warnings is 0.")
-        return _suspects(NONE, NONE)
+            notes.append("Near-duplicates were not searched: report.max_warnings is 0.")
+        return _as_content(NO_PAIRS, NO_PAIRS)
     if height is None:
         notes.append(
-            "Near-duplicates were not looked for: nothing stands for what this selection prunes, hence no distance to "
-            "go by; give report.near_duplicate."
+            "Near-duplicates were not searched: this selection has no representatives, so that there is no distance to "
+            "start from; set report.near_duplicate."
         )
-        return _suspects(NONE, NONE)
-    of_test = _test_embeddings(config, workdir, notes)
-    num_examples = len(x) + (0 if of_test is None else len(of_test))
+        return _as_content(NO_PAIRS, NO_PAIRS)
+    test = _test_embeddings(experiment, notes)
+    num_examples = len(x) + (0 if test is None else len(test))
     if not fits_memory(num_examples, x.shape[1]):
-        notes.append(f"Near-duplicates were not looked for: there is too little memory for {num_examples:,} images.")
-        return _suspects(NONE, NONE)
-    found = _find(config, x, of_test, height)
+        notes.append(f"Near-duplicates were not searched: there is too little memory for {num_examples:,} images.")
+        return _as_content(NO_PAIRS, NO_PAIRS)
+    found = _find(experiment, x, test, height)
     notes.append(
-        f"Near-duplicates are images at a cosine distance of at most {height:.3g}; of either kind the nearest "
-        f"{limit:,} are shown, if there are as many."
+        f"Near-duplicates are images at a cosine distance of at most {height:.3g}; the nearest {limit:,} of either "
+        "kind are shown."
     )
-    return _suspects(*found)
+    return _as_content(*found)
 
 
-def _test_embeddings(config: ConfigDict, workdir: Workdir, notes: list[str]) -> np.ndarray | None:
-    if not common.is_done(workdir.embeddings_test, fingerprints.embeddings_test(config)):
-        notes.append("Test images were not looked at: they have no embeddings; the stage 'embed' makes them.")
+def _test_embeddings(experiment: Experiment, notes: list[str]) -> np.ndarray | None:
+    directory = experiment.workdir.embeddings_test
+    if not manifests.is_complete(directory, experiment.fingerprints.embeddings_test()):
+        notes.append("Test images were not searched: they have no embeddings; 'data-redundancy embed' makes them.")
         return None
-    return artifacts.read_embeddings(workdir.embeddings_test)[0]
+    return artifacts.read_embeddings(directory)[0]
 
 
-def _find(config: ConfigDict, x: np.ndarray, of_test: np.ndarray | None, height: float) -> tuple[Pairs, Pairs]:
-    labels, bar = common.load_dataset(config).train.labels, None
+def _find(experiment: Experiment, x: np.ndarray, test: np.ndarray | None, height: float) -> tuple[Pairs, Pairs]:
+    labels, limit = experiment.dataset.train.labels, experiment.config.report.max_warnings
+    bar: metrics.Progress | None = None
 
     def progress(done: int, total: int) -> None:
         nonlocal bar
@@ -157,11 +164,11 @@ def _find(config: ConfigDict, x: np.ndarray, of_test: np.ndarray | None, height:
         bar.update(done)
 
     try:
-        return find_suspects(x, labels, of_test, height=height, limit=config.report.max_warnings, progress=progress)
+        return find_near_duplicates(x, labels, test, height=height, limit=limit, progress=progress)
     finally:
         if bar is not None:
             bar.close()
 
 
-def _suspects(label_errors: Pairs, leaks: Pairs) -> gallery.Suspects:
-    return gallery.Suspects(*((p.first, p.second, p.distance) for p in (label_errors, leaks)))
+def _as_content(label_errors: Pairs, leaks: Pairs) -> gallery.NearDuplicates:
+    return gallery.NearDuplicates(*((p.first, p.second, p.distance) for p in (label_errors, leaks)))

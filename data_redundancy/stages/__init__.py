@@ -1,9 +1,5 @@
-"""One thin module per stage: read artifacts, call the library, write artifacts.
+"""One module per command: `run(experiment, options) -> result`, and `preview(experiment, options) -> steps`.
 
-A stage module's docstring is its help: what it reads, writes and takes, with an example.
+A module's docstring is the command's help: what the command reads and writes, and an example. `cli/commands.py` lists
+the commands.
 """
-
-ORDER = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report")
-"""What `run` does, one after the other."""
-OTHERS = ("answer", "export", "diff")
-"""What there is besides."""

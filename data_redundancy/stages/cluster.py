@@ -5,78 +5,120 @@ Reads:
 Writes:
   WORKDIR/dendrograms/class_C.npz for every class C (dataset.npz with cluster.scope=dataset): members [n] int64
   (indices) and linkage [m, 4] float64 as SciPy defines it; manifest.json. Classes that are finished are skipped when
-  the stage is started again. Several processes share the classes.
-Takes:
-  cluster.linkage (complete, average or single), cluster.scope (class, or dataset: labels are ignored),
-  cluster.max_prune_fraction (trees are truncated there, which saves most of the time and memory), and
-  cluster.memory_limit_gb. What it is going to do, and what that takes, is said before it starts.
+  the command is run again. Several processes share the classes. Before it starts, the command logs how it will cluster,
+  and the memory and time that this is expected to take.
 Example:
   data-redundancy cluster --config=digits --workdir=runs/digits
 """
 
+import dataclasses
 import logging
 
-from ml_collections import ConfigDict
+import numpy as np
 
-from data_redundancy.clustering.distances import check_embeddings
-from data_redundancy.clustering.workload import Workload, share_out
-from data_redundancy.experiment import dataset, dendrograms, fingerprints
+from data_redundancy.clustering.workload import Workload, assign_to_processes
+from data_redundancy.experiment import clustering
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.preview import Step, if_prepared, step
+from data_redundancy.experiment.result import CommandResult, NoOptions
 from data_redundancy.runtime import devices
-from data_redundancy.store import artifacts, metrics
-from data_redundancy.store import workdir as workdirs
-from data_redundancy.store.workdir import Workdir
+from data_redundancy.store import artifacts, files, manifests, metrics
 
 log = logging.getLogger("data_redundancy")
 
+Options = NoOptions
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
-    dataset.require(workdir.embeddings, fingerprints.embeddings(config), "embed")
-    embeddings, labels = artifacts.read_embeddings(workdir.embeddings)
-    check_embeddings(embeddings)
-    work = dendrograms.work(config, embeddings, labels, config.cluster.max_prune_fraction)
-    todo = _todo(config, workdir, work)
+
+@dataclasses.dataclass(frozen=True)
+class ClusterResult(CommandResult):
+    """The dendrograms.
+
+    Attributes:
+        directory: of the dendrograms.
+        num_classes: that have one.
+        num_clustered: of these, how many were clustered now.
+        skipped: whether all existed before.
+    """
+
+    directory: str
+    num_classes: int
+    num_clustered: int
+    skipped: bool
+
+
+def run(experiment: Experiment, options: NoOptions) -> ClusterResult:
+    """Runs the command."""
+    del options
+    embeddings, workload = _workload(experiment)
+    todo = _todo(experiment, workload)
     if todo:
-        dendrograms.announce(work, todo)
-    # Every process has looked at what there is before one changes it, and all is there when the first goes on.
+        clustering.announce(workload, todo)
+    # Every process has looked at the artifacts before one changes them, and all exist when the first goes on.
     devices.barrier("looked at the dendrograms")
+    directory = experiment.workdir.show(experiment.workdir.dendrograms)
+    result = ClusterResult(directory, len(workload.classes), len(todo), skipped=not todo)
     if not todo:
-        log.info("cluster: already done, skipped (%s)", workdir.show(workdir.dendrograms))
-        return
+        log.info("cluster: already done, skipped (%s)", directory)
+        return result
     if devices.is_main_process():
-        _begin(config, workdir, work)
+        _begin(experiment, workload)
     devices.barrier("began the dendrograms")
-    _cluster(config, workdir, work, embeddings, todo)
+    _cluster(experiment, workload, embeddings, todo)
     devices.barrier("wrote the dendrograms")
+    return result
 
 
-def _todo(config: ConfigDict, workdir: Workdir, work: Workload) -> list[int]:
-    """The classes without a tree that is deep enough."""
-    if not dataset.is_done(workdir.dendrograms, fingerprints.dendrograms(config)):
-        return list(work.classes)  # without a manifest, what is there is of unknown making
-    found = artifacts.read_dendrograms(workdir.dendrograms, work.classes, config.cluster.scope)
+def _workload(experiment: Experiment) -> tuple[np.ndarray, Workload]:
+    config, embeddings = experiment.config, experiment.embeddings
+    labels = experiment.dataset.train.labels
+    return embeddings, clustering.make_config_workload(config, embeddings, labels, config.cluster.max_prune_fraction)
+
+
+def _todo(experiment: Experiment, workload: Workload) -> list[int]:
+    """The classes without a dendrogram that is deep enough."""
+    directory, scope = experiment.workdir.dendrograms, experiment.config.cluster.scope
+    if not manifests.is_complete(directory, experiment.fingerprints.dendrograms()):
+        return list(workload.classes)  # without a manifest, it is not known what the files were made from
+    found = artifacts.read_dendrograms(directory, workload.classes, scope)
     depths = {label: len(linkage) for label, (_, linkage) in found.items()}
-    return [label for label, num_merges in work.num_merges.items() if depths.get(label, -1) < num_merges]
+    return [label for label, num_merges in workload.num_merges.items() if depths.get(label, -1) < num_merges]
 
 
-def _begin(config: ConfigDict, workdir: Workdir, work: Workload) -> None:
-    """Says what the trees are made from; a restart then trusts those that are there, so those of unknown making go."""
-    directory = workdir.dendrograms
-    if artifacts.read_manifest(directory) is None:
+def _begin(experiment: Experiment, workload: Workload) -> None:
+    """Writes what the dendrograms are made from; a restart then trusts the finished ones, so older files go first."""
+    directory = experiment.workdir.dendrograms
+    if manifests.read(directory) is None:
         artifacts.remove_dendrograms(directory)
-    manifest = artifacts.manifest(fingerprints.dendrograms(config), classes=list(work.classes))
-    workdirs.write_json(directory / artifacts.MANIFEST, manifest)
+    manifest = manifests.make(experiment.fingerprints.dendrograms(), classes=list(workload.classes))
+    files.write_json(directory / manifests.MANIFEST, manifest)
 
 
-def _cluster(config: ConfigDict, workdir: Workdir, work: Workload, embeddings, todo: list[int]) -> None:
-    joint, own = share_out(work, todo, devices.process_count())
+def _cluster(experiment: Experiment, workload: Workload, embeddings: np.ndarray, todo: list[int]) -> None:
+    joint, own = assign_to_processes(workload, todo, devices.process_count())
     mine = own[devices.process_index()]
+    directory, scope = experiment.workdir.dendrograms, experiment.config.cluster.scope
     with metrics.progress("cluster", total=len(joint) + len(mine), unit="classes") as bar:
         done = 0
         for labels, together in ((joint, True), (mine, False)):
-            for label, tree in dendrograms.cluster_each(work, embeddings, labels, together=together):
+            for label, tree in clustering.cluster_each(workload, embeddings, labels, together=together):
                 if not together or devices.is_main_process():
-                    path = artifacts.dendrogram_path(workdir.dendrograms, label, config.cluster.scope)
-                    artifacts.write_dendrogram(path, members=tree.members, linkage=tree.linkage)
+                    path = artifacts.dendrogram_path(directory, label, scope)
+                    artifacts.write_dendrogram(path, members=tree.members, linkage=tree.merges)
                 done += 1
                 bar.update(done)
+
+
+def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
+    """Returns the steps of the command."""
+    del options
+    return [if_prepared(lambda: _preview(experiment)) or step("cluster", "a dendrogram of every class", done=None)]
+
+
+def _preview(experiment: Experiment) -> Step:
+    if not manifests.is_complete(experiment.workdir.embeddings, experiment.fingerprints.embeddings()):
+        return step("cluster", "a dendrogram of every class", done=None)
+    _, workload = _workload(experiment)
+    todo, total = _todo(experiment, workload), len(workload.classes)
+    seconds = clustering.expected_seconds([workload.strategy(label) for label in todo]) if todo else 0
+    what = f"dendrograms of {len(todo) or total:,} of {total:,} classes"
+    return step("cluster", what, done=not todo, seconds=seconds)

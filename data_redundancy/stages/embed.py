@@ -4,80 +4,127 @@ Reads:
   the data set and the newest checkpoint of WORKDIR/trials/full/seedK/, K being train.seed.
 Writes:
   WORKDIR/embeddings/: Zarr v3 arrays embedding [N, D] float32 and label [N] int32 of the training split in canonical
-  order, manifest.json; WORKDIR/embeddings_test/: the same of the test split, in which the report looks for images that
-  the training split has as well. The embedding is what the model's global average pool gives, in eval mode, without
-  augmentation, in float32.
-Takes:
-  embed.batch_size (images per call over all devices; the result does not depend on it).
+  order, manifest.json. WORKDIR/embeddings_test/: the same for the test split, in which the report searches images that
+  are in the training split as well. An embedding is the output of the model's global average pool, in eval mode,
+  without augmentation, in float32; it does not depend on embed.batch_size.
 Example:
   data-redundancy embed --config=digits --workdir=runs/digits
 """
 
+import dataclasses
 import logging
 from typing import Any
 
+import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from data_redundancy import training
-from data_redundancy.experiment import dataset, fingerprints
-from data_redundancy.experiment.trials import Trials
-from data_redundancy.store import artifacts, metrics
-from data_redundancy.store import workdir as workdirs
-from data_redundancy.store.workdir import Workdir
+from data_redundancy.errors import arguments_named
+from data_redundancy.experiment.dataset import FIELDS, float32_model
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.preview import Step, if_prepared, step
+from data_redundancy.experiment.result import CommandResult, NoOptions
+from data_redundancy.experiment.trainer import clipped_batch_size
+from data_redundancy.runtime import devices
+from data_redundancy.store import artifacts, manifests, metrics
+from data_redundancy.training.inputs import Input
+from data_redundancy.training.state import TrainState
 
 log = logging.getLogger("data_redundancy")
 
+Options = NoOptions
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
-    trials = Trials(config, workdir)
-    stores = {
-        "train": (workdir.embeddings, fingerprints.embeddings(config)),
-        "test": (workdir.embeddings_test, fingerprints.embeddings_test(config)),
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingStore:
+    """The embeddings of one split.
+
+    Attributes:
+        split: `train` or `test`.
+        directory: of the Zarr arrays.
+        num_examples: rows.
+        num_dimensions: columns; None where the store existed before.
+        skipped: whether it existed before.
+    """
+
+    split: str
+    directory: str
+    num_examples: int
+    num_dimensions: int | None
+    skipped: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedResult(CommandResult):
+    """The embeddings of both splits."""
+
+    stores: tuple[EmbeddingStore, ...]
+
+
+def run(experiment: Experiment, options: NoOptions) -> EmbedResult:
+    """Runs the command."""
+    del options
+    splits = _splits(experiment)
+    done = {split: _is_done(*store) for split, store in splits.items()}
+    for split, (directory, _) in splits.items():
+        if done[split]:
+            log.info("embed: already done, skipped (%s)", experiment.workdir.show(directory))
+    state = None if all(done.values()) else experiment.trials.restore_full()
+    stores = []
+    for split, (directory, fingerprint) in splits.items():
+        labels, shown = getattr(experiment.dataset, split).labels, experiment.workdir.show(directory)
+        num_dimensions = None
+        if state is not None and not done[split]:
+            num_dimensions = _embed(experiment, state, split, labels, directory, fingerprint)
+            log.info("embed: %s embeddings of %d dimensions (%s)", f"{len(labels):,}", num_dimensions, shown)
+        stores.append(EmbeddingStore(split, shown, len(labels), num_dimensions, done[split]))
+    return EmbedResult(tuple(stores))
+
+
+def _splits(experiment: Experiment) -> dict[str, tuple[epath.Path, dict[str, Any]]]:
+    """The directory and the fingerprint of each split's embeddings."""
+    workdir, fingerprints = experiment.workdir, experiment.fingerprints
+    return {
+        "train": (workdir.embeddings, fingerprints.embeddings()),
+        "test": (workdir.embeddings_test, fingerprints.embeddings_test()),
     }
-    todo = {split: store for split, store in stores.items() if not _is_done(*store)}
-    for split, (directory, _) in stores.items():
-        if split not in todo:
-            log.info("embed: already done, skipped (%s)", workdir.show(directory))
-    if not todo:
-        return
-    trainer, state = trials.restore_full()
-    images = {"train": trainer.train_split, "test": trainer.test_split}
-    for split, (directory, fingerprint) in todo.items():
-        labels = getattr(dataset.load_dataset(config), split).labels
-        _embed(config, state, images[split], labels, directory, fingerprint)
-        log.info(
-            "embed: %s embeddings of %d dimensions (%s)",
-            f"{len(labels):,}",
-            _num_dimensions(state),
-            workdir.show(directory),
-        )
 
 
 def _is_done(directory: epath.Path, fingerprint: dict[str, Any]) -> bool:
-    """The same on all processes, which embed together."""
-    return workdirs.as_main_finds(lambda: dataset.is_done(directory, fingerprint))
+    """Whether a store is complete; the same on all processes, which embed together."""
+    return devices.call_on_main(lambda: manifests.is_complete(directory, fingerprint))
 
 
-def _embed(config: ConfigDict, state, images, labels, directory: epath.Path, fingerprint: dict[str, Any]) -> None:
-    num_dimensions = _num_dimensions(state)
+def _embed(
+    experiment: Experiment,
+    state: TrainState,
+    split: str,
+    labels: np.ndarray,
+    directory: epath.Path,
+    fingerprint: dict[str, Any],
+) -> int:
+    """Writes the embeddings of a split; returns their dimensions, those of the input of the model's last layer."""
+    trainer, num_dimensions = experiment.trainer, state.params["head"]["kernel"].shape[0]
+    images: Input = trainer.train_split if split == "train" else trainer.test_split
     with (
-        dataset.arguments_named(dataset.DATASET_FIELDS),
+        arguments_named(FIELDS),
         artifacts.write_embeddings(directory, labels, num_dimensions=num_dimensions, fingerprint=fingerprint) as store,
         metrics.progress("embed", total=len(labels), unit="images") as bar,
     ):
         for first, rows in training.embed(
-            dataset.float32_model(config),
+            float32_model(experiment.config, len(experiment.dataset.class_names)),
             state.variables,
             images,
-            batch_size=config.embed.batch_size,
+            batch_size=clipped_batch_size(experiment.config.embed.batch_size, len(labels)),
             chunk_rows=artifacts.chunk_rows(num_dimensions),
         ):
             store[first : first + len(rows)] = rows
             bar.update(first + len(rows))
+    return num_dimensions
 
 
-def _num_dimensions(state) -> int:
-    """The embedding is the input of the model's last layer."""
-    return state.params["head"]["kernel"].shape[0]
+def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
+    """Returns the steps of the command."""
+    del options
+    done = if_prepared(lambda: {split: _is_done(*store) for split, store in _splits(experiment).items()}) or {}
+    return [step("embed", f"embeddings of the {split} split", done=done.get(split)) for split in ("train", "test")]

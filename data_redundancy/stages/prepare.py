@@ -1,60 +1,119 @@
-"""Turn images into a TFDS data set on disk, unless it is there already.
+"""Turn images into a TFDS data set on disk, unless it exists already.
 
 Reads:
-  prepare.source: "digits" (scikit-learn's bundled digits), an .npz with image_train, label_train, image_test and
-  label_test, or a folder of class folders of image files (or of train/ and test/ folders of those).
+  prepare.source: "digits" (scikit-learn's bundled digits); an .npz with image_train, label_train, image_test and
+  label_test; or a folder of class folders of image files (or of train/ and test/ folders of class folders).
 Writes:
-  the TFDS data set dataset.name, version dataset.version (1.0.0 if not set), in dataset.data_dir (TFDS's own default
-  if not set). Without a test split in the source, a fixed share of every class becomes one. Where images stream
-  (input.mode=stream), the list of all records in input.catalog_dir (beside the data if not set).
-Takes:
-  dataset.name .version .data_dir .class_names, prepare.source .test_fraction .seed. Without prepare.source, or where
-  dataset.name is an .npz, which is read as it is, it only checks that the data set can be read.
+  the TFDS data set dataset.name, version dataset.version (1.0.0 by default), in dataset.data_dir (TFDS's default if not
+  set). Without a test split in the source, a fixed share of every class becomes one. Where images are streamed
+  (input.mode=stream), the list of all records in input.catalog_dir (next to the data if not set).
+  Without prepare.source, or where dataset.name is an .npz, it only checks that the data set can be read.
 Example:
   data-redundancy prepare --config=cifar10 --workdir=runs/cifar10 --config.prepare.source=cifar10.npz
 """
 
+import dataclasses
 import logging
 
+from etils import epath
 from ml_collections import ConfigDict
 
-from data_redundancy.experiment import dataset, dendrograms
+from data_redundancy.data.tfds.builder import resolve_data_dir
+from data_redundancy.errors import InputError, arguments_named
+from data_redundancy.experiment import dataset as datasets
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.preview import Step, step
+from data_redundancy.experiment.result import CommandResult, NoOptions
 from data_redundancy.runtime import devices
-from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
+Options = NoOptions
+
 _FIELDS = {
-    **dataset.DATASET_FIELDS,
-    **{name: f"--config.prepare.{name}" for name in ("source", "test_fraction", "seed")},
+    **datasets.FIELDS,
+    **{name: f"prepare.{name}" for name in ("source", "test_fraction", "seed")},
 }
 
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
+@dataclasses.dataclass(frozen=True)
+class PrepareResult(CommandResult):
+    """The data set.
+
+    Attributes:
+        dataset: its name.
+        directory: where `prepare` wrote it; None where it is read from elsewhere.
+        num_train: training images.
+        num_test: test images.
+        class_names: one name per class.
+        skipped: whether it existed before.
+    """
+
+    dataset: str
+    directory: str | None
+    num_train: int
+    num_test: int
+    class_names: tuple[str, ...]
+    skipped: bool
+
+
+def run(experiment: Experiment, options: NoOptions) -> PrepareResult:
+    """Runs the command."""
+    del options
+    directory, skipped = _prepare(experiment.config)
+    # Checked now: training may take hours before a selection needs them.
+    select, sweep = experiment.config.select, experiment.config.sweep
+    experiment.check_selections("select.fraction", [select.fraction], [select.method])
+    experiment.check_selections("sweep.fractions", sweep.fractions, sweep.methods)
+    dataset = experiment.dataset
+    return PrepareResult(
+        dataset=dataset.name,
+        directory=directory,
+        num_train=len(dataset.train.labels),
+        num_test=len(dataset.test.labels),
+        class_names=tuple(dataset.class_names),
+        skipped=skipped,
+    )
+
+
+def _prepare(config: ConfigDict) -> tuple[str | None, bool]:
+    """Writes the data set where there is a source; returns its directory, and whether it existed."""
     if config.dataset.name.endswith(".npz"):
         log.info("prepare: %s is read as it is, nothing to do", config.dataset.name)
-    elif config.prepare.source is not None:
-        if devices.is_main_process():
-            _prepare(config)
-        devices.barrier("prepared the data set")
-    # Known now, so told now: training may take hours.
-    for field, fractions, methods in (
-        ("select.fraction", [config.select.fraction], [config.select.method]),
-        ("sweep.fractions", config.sweep.fractions, config.sweep.methods),
-    ):
-        dataset.check_fractions(config, field, fractions)
-        dendrograms.check_depth(config, field, fractions, methods)
+        return None, True
+    if config.prepare.source is None:
+        return None, True
+    _check_named(config)
+    existed = _directory(config).exists()
+    if devices.is_main_process():
+        _write(config)
+    devices.barrier("prepared the data set")
+    return str(_directory(config)), existed
 
 
-def _prepare(config: ConfigDict) -> None:
+def _check_named(config: ConfigDict) -> None:
+    """Raises InputError where a user's images would be written under the name of the shipped digits."""
+    if config.dataset.name == "digits" and config.prepare.source != "digits":
+        raise InputError(
+            "dataset.name",
+            "digits",
+            f"must not be the name of the shipped digits for the images of {config.prepare.source}",
+            "Name the data set, such as --config.dataset.name=photos",
+        )
+
+
+def _directory(config: ConfigDict) -> epath.Path:
+    return resolve_data_dir(config.dataset.data_dir) / config.dataset.name / datasets.prepared_version(config)
+
+
+def _write(config: ConfigDict) -> None:
     from data_redundancy.data.tfds import writer
 
-    with dataset.arguments_named(_FIELDS):
+    with arguments_named(_FIELDS):
         prepared = writer.prepare(
             config.prepare.source,
             name=config.dataset.name,
-            version=dataset.prepared_version(config),
+            version=datasets.prepared_version(config) or datasets.DEFAULT_VERSION,
             data_dir=config.dataset.data_dir,
             test_fraction=config.prepare.test_fraction,
             seed=config.prepare.seed,
@@ -63,3 +122,13 @@ def _prepare(config: ConfigDict) -> None:
     log.info(
         "prepare: %s (%s)", "already done, skipped" if prepared.already_prepared else "written", prepared.directory
     )
+
+
+def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
+    """Returns the steps of the command."""
+    del options
+    config = experiment.config
+    if config.dataset.name.endswith(".npz") or config.prepare.source is None:
+        return [step("prepare", f"{config.dataset.name} is read as it is", done=True)]
+    directory = _directory(config)
+    return [step("prepare", f"the data set {directory} from {config.prepare.source}", done=directory.exists())]

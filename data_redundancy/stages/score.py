@@ -1,47 +1,81 @@
-"""Score every training image by how much training makes of it.
+"""Score every training image by its behaviour during training.
 
 Reads:
   the data set (dataset.*).
 Writes:
   WORKDIR/scores/SCORE/seedK/: scores.npy, [N] float32 in canonical order, and manifest.json; for every score that a
-  method of select.method or sweep.methods goes by, and for every K of score.seeds. Methods go by the mean over K.
-  Meanwhile the runs are in WORKDIR/scores/run-seedK/; one that was cut off goes on from its newest checkpoint, and one
-  that has given its scores is removed.
+  method of select.method or sweep.methods ranks by, and for every K of score.seeds. Methods use the mean over K.
+  Meanwhile the runs are in WORKDIR/scores/run-seedK/: a run that was cut off resumes from its newest checkpoint, and a
+  run that has computed its scores is removed.
   el2n (the norm of probabilities minus label) and grad_norm (that of the gradient of the example's loss by all
-  parameters) are taken once, early in a run. forgetting counts how many times an image is classified right after one
-  epoch and wrong after the next; one that is never right gets more than any other.
-Takes:
-  score.seeds, score.epochs (into the run, for el2n and grad_norm; by default a tenth of it), score.forgetting_epochs
-  (by default a whole run), select.method, select.score (for ccs), sweep.methods; model.*, train.*, input.* as the stage
-  train does, whose learning rates the runs have though they end before; embed.batch_size for images per call.
+  parameters) are computed once, early in a run. forgetting counts how often an image is classified correctly after one
+  epoch and incorrectly after the next; an image that is never correct scores higher than any other.
+  The runs have the learning rates of the command train, although they may end earlier.
 Example:
   data-redundancy score --config=digits --workdir=runs/digits --config.sweep.methods="(random,el2n)"
 """
 
+import dataclasses
 import logging
 
-from ml_collections import ConfigDict
-
-from data_redundancy.experiment.score_runs import ScoreRuns, needed
-from data_redundancy.store.workdir import Workdir
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.preview import Step, if_prepared, step
+from data_redundancy.experiment.requirements import score_names
+from data_redundancy.experiment.result import CommandResult, NoOptions
 
 log = logging.getLogger("data_redundancy")
 
+Options = NoOptions
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
-    names, seeds = needed(config), config.score.seeds
+
+@dataclasses.dataclass(frozen=True)
+class ScoreResult(CommandResult):
+    """The scores.
+
+    Attributes:
+        directory: of all scores.
+        scores: their names; empty where no method needs scores.
+        seeds: of the runs.
+        num_runs: how many of the runs were trained now.
+        skipped: whether all scores existed before, or none is needed.
+    """
+
+    directory: str
+    scores: tuple[str, ...]
+    seeds: tuple[int, ...]
+    num_runs: int
+    skipped: bool
+
+
+def run(experiment: Experiment, options: NoOptions) -> ScoreResult:
+    """Runs the command."""
+    del options
+    names, seeds = score_names(experiment.config), tuple(experiment.config.score.seeds)
+    directory = experiment.workdir.show(experiment.workdir.scores)
     if not names:
         log.info("score: no method needs scores, skipped")
-        return
-    runs, directory = ScoreRuns(config, workdir, names), workdir.show(workdir.scores)
+        return ScoreResult(directory, (), seeds, 0, skipped=True)
+    runs = experiment.score_runs(names)
     todo = [seed for seed in seeds if runs.todo(seed)]
     if not todo:
         log.info("score: already done, skipped (%s)", directory)
     elif len(todo) < len(seeds):
         log.info("score: %d of %d runs already done, skipped", len(seeds) - len(todo), len(seeds))
+    experiment.trials.announce("score", len(todo))
     for seed in seeds:
         if seed in todo:
             runs.run(seed)
-            log.info("score: seed %d gave %s (%s)", seed, ", ".join(names), directory)
+            log.info("score: seed %d computed %s (%s)", seed, ", ".join(names), directory)
         runs.clean_up(seed)
+    return ScoreResult(directory, tuple(names), seeds, len(todo), skipped=not todo)
+
+
+def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
+    """Returns the steps of the command."""
+    del options
+    names, seeds = score_names(experiment.config), experiment.config.score.seeds
+    if not names:
+        return []
+    what = f"{', '.join(names)} by runs with seeds {', '.join(map(str, seeds))}"
+    done = if_prepared(lambda: not any(experiment.score_runs(names).todo(seed) for seed in seeds))
+    return [step("score", what, done=done)]

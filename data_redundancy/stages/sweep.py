@@ -3,44 +3,94 @@
 Reads:
   the data set; as the methods need them, WORKDIR/embeddings/, WORKDIR/dendrograms/ and WORKDIR/scores/.
 Writes:
-  the selections it needs, and for each trial WORKDIR/trials/SELECTION/seedK/ as the stage train does. Finished trials
-  are skipped, and one that was cut off goes on from its newest checkpoint.
-Takes:
-  sweep.fractions .methods .seeds, sweep.equal (compare at an equal number of steps, or of epochs), model.*, train.*,
-  input.*. Methods that draw at random draw anew for every seed. With --shard=i/n, every n-th trial from the i-th on:
-  n jobs on one workdir then share the sweep. sweep.trials_per_device: so many trials are trained at the same time, each
-  whole on one device, with the results they have alone but for rounding; 0: one at a time over all devices; None: as
-  many as there is memory for on accelerators, one at a time on CPU, on several processes and where images stream.
-  evidence.margin and .confidence, by which it says at the end what can go.
+  the selections that it needs, and for each trial WORKDIR/trials/SELECTION/seedK/ as the command train does. Finished
+  trials are skipped, and a trial that was cut off resumes from its newest checkpoint. Methods that draw at random draw
+  a new subset for every seed. Before the first training run, the command logs how many there are, and after a few
+  steps how long they will take.
+  With --shard=i/n it runs every n-th trial from the i-th on: n jobs on one workdir share the sweep.
+  With sweep.trials_per_device, so many trials are trained at the same time, each on one device, with the results that
+  they have alone but for rounding.
 Example:
   data-redundancy sweep --config=digits --workdir=runs/digits --config.sweep.fractions="(0.1,0.3,0.5)"
 """
 
+import dataclasses
 import logging
 
-from ml_collections import ConfigDict
-
-from data_redundancy.experiment import dataset, dendrograms, trial_grid
-from data_redundancy.experiment.selections import KeepLists
-from data_redundancy.experiment.trials import Trials, can_run_together
+from data_redundancy.experiment import trial_grid
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.preview import Step, if_prepared, step, training_seconds
+from data_redundancy.experiment.result import CommandResult
+from data_redundancy.experiment.trials import can_run_in_parallel
 from data_redundancy.runtime import devices
-from data_redundancy.store.workdir import Workdir
 
 log = logging.getLogger("data_redundancy")
 
 
-def run(config: ConfigDict, workdir: Workdir, *, shard: tuple[int, int] = (0, 1)) -> None:
-    """Runs the stage; of `shard` (i, n), every n-th trial from the i-th on."""
-    together = can_run_together(config)
-    dataset.check_fractions(config, "sweep.fractions", config.sweep.fractions)
-    dendrograms.check_depth(config, "sweep.fractions", config.sweep.fractions, config.sweep.methods)
-    trials = Trials(config, workdir)
-    first, every = shard
-    plans = trial_grid.plans(config, KeepLists(config, workdir), make=True, chosen=slice(first, None, every))
-    results = trial_grid.run(trials, plans, together=together, label="sweep")
-    if every == 1 and devices.is_main_process():
-        # SciPy takes a while to import.
-        from data_redundancy.reporting import verdict_lines
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the command.
 
-        for line in verdict_lines.lines(config, workdir, results):
+    Attributes:
+        shard: (i, n): run every n-th trial from the i-th on.
+    """
+
+    shard: tuple[int, int] = (0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResult(CommandResult):
+    """The trials.
+
+    Attributes:
+        directory: of all trials.
+        num_trials: of this job.
+        trials: selection, method, prune_fraction, seed, num_kept and accuracy of each.
+        lines: which selections can be pruned, in words; empty for a shard, which has only some of the trials.
+    """
+
+    directory: str
+    num_trials: int
+    trials: tuple[dict, ...]
+    lines: tuple[str, ...]
+
+
+def run(experiment: Experiment, options: Options) -> SweepResult:
+    """Runs the command."""
+    parallel = can_run_in_parallel(experiment.config)
+    sweep = experiment.config.sweep
+    keys = trial_grid.shard(trial_grid.keys(experiment.config), *options.shard)
+    experiment.check_selections("sweep.fractions", sweep.fractions, sweep.methods)
+    trials, specs = experiment.trials, trial_grid.make_specs(keys, experiment.selections)
+    experiment.release()
+    results = trial_grid.run(trials, specs, parallel=parallel, label="sweep")
+    lines: list[str] = []
+    if options.shard[1] == 1 and devices.is_main_process():
+        from data_redundancy.reporting import verdict_lines  # statsmodels takes a while to import
+
+        lines = verdict_lines.lines(experiment, results)
+        for line in lines:
             log.info("sweep: %s", line)
+    names = ("selection", "method", "prune_fraction", "seed", "num_kept", "accuracy")
+    return SweepResult(
+        directory=experiment.workdir.show(experiment.workdir.trials),
+        num_trials=len(specs),
+        trials=tuple({name: result[name] for name in names} for result in results),
+        lines=tuple(lines),
+    )
+
+
+def preview(experiment: Experiment, options: Options) -> list[Step]:
+    """Returns the steps of the command."""
+    keys = trial_grid.shard(trial_grid.keys(experiment.config), *options.shard)
+    what = f"{len(keys)} trials"
+    return [if_prepared(lambda: _preview(experiment, keys)) or step("sweep", what, done=None)]
+
+
+def _preview(experiment: Experiment, keys: list[trial_grid.Key]) -> Step:
+    trials = experiment.trials
+    results = trial_grid.find_results(trials, trial_grid.find_specs(keys, experiment.selections))
+    left = len(keys) - len(results)
+    num_steps = [experiment.fingerprints.durations(len(experiment.dataset.train.labels))[0]] * left
+    what = f"{left or len(keys)} of {len(keys)} trials"
+    return step("sweep", what, done=not left, seconds=training_seconds(results, num_steps))

@@ -3,33 +3,74 @@
 Reads:
   the data set (dataset.*).
 Writes:
-  WORKDIR/trials/full/seedK/ with checkpoints/ (Orbax), metrics.jsonl, timing.jsonl, TensorBoard events, with
-  train.profile_steps a trace in profile/, and when finished result.json. A run that was cut off goes
-  on from its newest checkpoint.
-Takes:
-  model.*, train.* (train.seed is K), input.* (whether images stay in the devices' memory or are streamed, and how they
-  are cropped then), embed.batch_size for evaluation.
+  WORKDIR/trials/full/seedK/, K being train.seed, with checkpoints/ (Orbax), metrics.jsonl, timing.jsonl, TensorBoard
+  events, with train.profile_steps a trace in profile/, and at the end result.json. A run that was cut off resumes from
+  its newest checkpoint.
 Example:
   data-redundancy train --config=digits --workdir=runs/digits
 """
 
+import dataclasses
 import logging
 
-from ml_collections import ConfigDict
-
-from data_redundancy.experiment.trials import Trials
-from data_redundancy.store.workdir import Workdir
+from data_redundancy.experiment import trial_grid
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.preview import Step, if_prepared, step, training_seconds
+from data_redundancy.experiment.result import CommandResult, NoOptions
+from data_redundancy.experiment.trials import TrialSpec
 
 log = logging.getLogger("data_redundancy")
 
+Options = NoOptions
 
-def run(config: ConfigDict, workdir: Workdir) -> None:
-    """Runs the stage."""
-    trials = Trials(config, workdir)
-    plan = trials.full(config.train.seed)
-    result = trials.result(plan)
-    if result is not None:
-        log.info("train: already done, skipped (%s)", workdir.show(workdir.trial(plan.selection, plan.seed)))
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult(CommandResult):
+    """The training run.
+
+    Attributes:
+        directory: of the run.
+        seed: train.seed.
+        accuracy: on the test split, a fraction.
+        steps: of training.
+        skipped: whether the run was finished before.
+    """
+
+    directory: str
+    seed: int
+    accuracy: float
+    steps: int
+    skipped: bool
+
+
+def run(experiment: Experiment, options: NoOptions) -> TrainResult:
+    """Runs the command."""
+    del options
+    trials, spec = experiment.trials, TrialSpec.full(experiment.config.train.seed)
+    directory = experiment.workdir.show(experiment.workdir.trial(spec.selection, spec.seed))
+    result = trials.result(spec)
+    skipped = result is not None
+    if skipped:
+        log.info("train: already done, skipped (%s)", directory)
     else:
-        result = trials.run(plan, parameter_overview=True)
+        trials.announce("train", 1)
+        result = trials.run(spec, parameter_overview=True)
+    assert result is not None
     log.info("train: test accuracy %.2f%% after %d steps", 100 * result["accuracy"], result["steps"])
+    return TrainResult(directory, spec.seed, result["accuracy"], result["steps"], skipped)
+
+
+def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
+    """Returns the steps of the command."""
+    del options
+    seed = experiment.config.train.seed
+    what = f"training run on the full set, seed {seed}"
+    return [if_prepared(lambda: _preview(experiment, what)) or step("train", what, done=None)]
+
+
+def _preview(experiment: Experiment, what: str) -> Step:
+    spec, trials = TrialSpec.full(experiment.config.train.seed), experiment.trials
+    done = trials.result(spec) is not None
+    keys = trial_grid.keys(experiment.config)
+    finished = trial_grid.find_results(trials, trial_grid.find_specs(keys, experiment.selections))
+    return step("train", what, done=done, seconds=training_seconds(finished, [trials.num_steps(spec)]))

@@ -1,0 +1,241 @@
+"""Parsing of command lines with argparse; overrides of config fields are parsed by the rules of the fields."""
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from data_redundancy.cli import help_text
+from data_redundancy.cli.commands import COMMANDS, COMMON, PROCESSES, Command, Option
+from data_redundancy.errors import InputError, choice_error, did_you_mean
+from data_redundancy.experiment.config_files import unknown_field
+from data_redundancy.experiment.config_rules import FIELDS
+from data_redundancy.experiment.rules import Choice, Flag
+
+_FLAG = re.compile(r"--?(?P<name>[A-Za-z_][^=]*)(=(?P<value>.*))?", re.DOTALL)
+_OVERRIDE = "config."
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+    """A parsed command line.
+
+    Attributes:
+        command: to run.
+        options: the value of every flag, None or False where it was not given.
+        overrides: values of config fields, by SECTION.FIELD; of a field given twice, the last one.
+        positional: arguments without a flag.
+    """
+
+    command: Command
+    options: dict[str, Any]
+    overrides: dict[str, Any]
+    positional: tuple[str, ...]
+
+    def flag_of(self, argument: str) -> str:
+        """Returns the flag that an error's argument came from: a config field, or an option."""
+        for option in self.command.options:
+            if option.field == argument and self.options[option.name] is not None:
+                return f"--{option.name}"
+        if argument in FIELDS:
+            return f"--config.{argument}"
+        return f"--{argument}" if argument in self.options else argument
+
+
+def parse(argv: Sequence[str]) -> CommandLine:
+    """Parses a command line that begins with a command.
+
+    Raises:
+        InputError: naming the flag, for an unknown command, flag or field, or a value that is not allowed.
+    """
+    name, *rest = argv
+    if name not in COMMANDS:
+        hint = did_you_mean(name, COMMANDS) or "Put the command first; run 'data-redundancy --help' for all of them"
+        raise InputError("command", name, f"must be one of {', '.join(COMMANDS)}", hint)
+    command = COMMANDS[name]
+    flags, overrides = _split(rest, _options_of(command))
+    parsed, unknown = make_parser(command).parse_known_args(flags)
+    if unknown:
+        raise _unknown(unknown[0], command)
+    values = vars(parsed)
+    positional = values.pop("positional", None) or []
+    return CommandLine(command, values, overrides, tuple(positional))
+
+
+def _split(argv: Sequence[str], options: Sequence[Option]) -> tuple[list[str], dict[str, Any]]:
+    """Separates the flags of argparse, with underscores, from the overrides of config fields."""
+    switches = {option.name for option in options if option.is_switch}
+    flags: list[str] = []
+    overrides: dict[str, Any] = {}
+    rest = list(argv)
+    while rest:
+        token = rest.pop(0)
+        match = _FLAG.fullmatch(token)
+        if match is None:
+            flags.append(token)
+            continue
+        name, value = match["name"].replace("-", "_"), match["value"]
+        if name.startswith(_OVERRIDE):
+            field = name.removeprefix(_OVERRIDE)
+            overrides[field] = _parse_override(field, value, rest)
+        elif value is None:
+            flags.append(f"--{name}")
+        elif name in switches:
+            if Flag().parse(f"--{name}", value):
+                flags.append(f"--{name}")
+        else:
+            flags.append(f"--{name}={value}")
+    return flags, overrides
+
+
+def _parse_override(field: str, value: str | None, rest: list[str]) -> Any:
+    """The value of a config field: behind the equals sign, or the next argument; a bool alone is true."""
+    if field not in FIELDS:
+        error = unknown_field(field)
+        raise error.renamed(f"--{_OVERRIDE}{field}", value)
+    argument, rule = f"--{_OVERRIDE}{field}", FIELDS[field].rule
+    if value is None:
+        has_next = bool(rest) and _FLAG.fullmatch(rest[0]) is None
+        if not has_next and isinstance(rule, Flag):
+            return True
+        if not has_next:
+            raise InputError(argument, None, f"needs a value, {rule.allowed()}")
+        value = rest.pop(0)
+    parsed = rule.parse(argument, value)
+    rule.check(argument, parsed)
+    return parsed
+
+
+def _options_of(command: Command) -> tuple[Option, ...]:
+    return (*command.options, *COMMON, *(PROCESSES if command.has_experiment else ()))
+
+
+def _unknown(token: str, command: Command) -> InputError:
+    """The error for an argument that no parser takes."""
+    match = _FLAG.fullmatch(token)
+    if match is None:
+        return InputError(command.name, token, "is not a flag", "After the command come flags, --NAME=VALUE")
+    name = match["name"]
+    known = [option.name for option in _options_of(command)]
+    takers = [other.name for other in COMMANDS.values() if name in {option.name for option in other.options}]
+    if takers:
+        *others, last = takers
+        commands = f"commands {', '.join(others)} and {last}" if others else f"command {last}"
+        return InputError(f"--{name}", match["value"], f"is a flag of the {commands} only")
+    fields = {field.split(".")[1]: field for field in FIELDS} | {field: field for field in FIELDS}
+    close = did_you_mean(name, [*known, *fields])
+    if close is not None:
+        close = re.sub(r"\w[\w.]*(?= or |\?)", lambda m: f"--{_as_flag(m[0], fields)}", close)
+    return InputError(
+        f"--{name}", match["value"], "no such flag", close or f"Run 'data-redundancy {command.name} --help'"
+    )
+
+
+def _as_flag(name: str, fields: dict[str, str]) -> str:
+    return f"{_OVERRIDE}{fields[name]}" if name in fields else name
+
+
+class _Parse(argparse.Action):
+    """Parses and checks a value by the rule of its option; errors keep their parts."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, option: Option, **kwargs: Any):
+        super().__init__(option_strings, dest, **kwargs)
+        self._option = option
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        del parser, option_string
+        argument = f"--{self._option.name}"
+        value = self._option.rule.parse(argument, values)
+        self._option.rule.check(argument, value)
+        setattr(namespace, self.dest, value)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are InputErrors, and whose help lists the config fields that the command reads."""
+
+    def __init__(self, command: Command):
+        super().__init__(
+            prog=f"data-redundancy {command.name}",
+            allow_abbrev=False,
+            add_help=True,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self._command = command
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        flag = re.match(r"argument (--\w+)[^:]*: (.*)", message)
+        if flag is None:
+            raise InputError(self._command.name, None, message, f"Run '{self.prog} --help'")
+        raise InputError(flag[1], None, flag[2].replace("expected one argument", "needs a value"))
+
+    def format_help(self) -> str:
+        """Returns the help of the command."""
+        return help_text.of_command(self._command, super().format_help())
+
+
+def make_parser(command: Command, *, with_fields: bool = False) -> argparse.ArgumentParser:
+    """Builds the parser of a command.
+
+    Args:
+        command: to parse.
+        with_fields: whether to add the overrides of config fields, for shell completion.
+    """
+    parser = _Parser(command)
+    if command.positional is not None:
+        name, text = command.positional
+        parser.add_argument("positional", nargs="*", metavar=name.upper(), help=text)
+    _add(parser.add_argument_group("options of this command"), command.options)
+    _add(parser.add_argument_group("options of every command"), COMMON)
+    if command.has_experiment:
+        _add(parser.add_argument_group("several processes"), PROCESSES)
+    if with_fields and command.has_experiment:
+        for field, described in FIELDS.items():
+            choices = described.rule.names() if isinstance(described.rule, Choice) else None
+            parser.add_argument(f"--config.{field}", choices=choices, help=described.rule.type_name())
+    return parser
+
+
+def _add(group: Any, options: Sequence[Option]) -> None:
+    for option in options:
+        text = option.help.replace("%", "%%")
+        if option.is_switch:
+            group.add_argument(f"--{option.name}", action="store_true", help=text)
+        else:
+            group.add_argument(
+                f"--{option.name}", action=_Parse, option=option, metavar=option.metavar or None, help=text
+            )
+
+
+def make_main_parser() -> argparse.ArgumentParser:
+    """Builds the parser of all commands, for shell completion."""
+    parser = argparse.ArgumentParser(prog="data-redundancy", add_help=True)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers()
+    for command in COMMANDS.values():
+        commands.add_parser(
+            command.name,
+            help=command.summary.replace("%", "%%"),
+            parents=[make_parser(command, with_fields=True)],
+            add_help=False,
+        )
+    return parser
+
+
+def completion_script(shell: str) -> str:
+    """Returns the script that completes command lines in a shell.
+
+    Args:
+        shell: `bash`, `zsh` or `tcsh`.
+
+    Raises:
+        InputError: for another shell.
+    """
+    import shtab
+
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise choice_error("--print_completion", shell, shtab.SUPPORTED_SHELLS)
+    return shtab.complete(make_main_parser(), shell)

@@ -1,0 +1,233 @@
+"""The commands of the command line: their options, and the config fields that they read."""
+
+import ast
+import dataclasses
+import importlib.util
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from data_redundancy.errors import InputError
+from data_redundancy.experiment.rules import Choice, Flag, Number, Rule, Text
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A flag of a command.
+
+    Attributes:
+        name: without dashes, with underscores.
+        rule: its type and bounds.
+        help: what it does.
+        metavar: what stands for the value in help.
+        field: the config field that it sets, if it sets one.
+    """
+
+    name: str
+    rule: Rule
+    help: str
+    metavar: str = ""
+    field: str | None = None
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it needs no value."""
+        return isinstance(self.rule, Flag)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        name: also that of its module in `stages`.
+        options: its flags, besides the common ones.
+        reads: the config fields that it reads: sections, or SECTION.FIELD.
+        positional: name and help of its arguments without a flag, if it takes some.
+        has_experiment: whether it runs on an experiment, which needs a config and a workdir.
+    """
+
+    name: str
+    options: tuple[Option, ...] = ()
+    reads: tuple[str, ...] = ()
+    positional: tuple[str, str] | None = None
+    has_experiment: bool = True
+
+    @property
+    def docstring(self) -> str:
+        """Its help, read without importing the module, so that it appears at once."""
+        spec = importlib.util.find_spec("data_redundancy.stages")
+        assert spec is not None
+        assert spec.origin is not None
+        source = pathlib.Path(spec.origin).with_name(f"{self.name}.py").read_text(encoding="utf-8")
+        return ast.get_docstring(ast.parse(source)) or ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of its help."""
+        return self.docstring.partition("\n")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The rule of --shard: i/n with i from 0 to n-1."""
+
+    def parse(self, argument: str, text: str) -> tuple[int, int]:
+        """Parses i/n."""
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+        if match is None or not int(match[1]) < int(match[2]):
+            raise InputError(argument, text, f"must be {self.allowed()}")
+        return int(match[1]), int(match[2])
+
+    def check(self, argument: str, value: Any) -> None:
+        """Accepts what `parse` returns."""
+
+    def type_name(self) -> str:
+        """Returns `i/n`."""
+        return "i/n"
+
+    def allowed(self) -> str:
+        """Returns what is allowed."""
+        return "i/n with i from 0 to n-1, such as 0/4"
+
+
+def _formats() -> Sequence[str]:
+    from data_redundancy.exporting import FORMATS, LISTS
+
+    return (*FORMATS, *LISTS)
+
+
+def _file_formats() -> Sequence[str]:
+    from data_redundancy.exporting.records import FILE_FORMATS
+
+    return FILE_FORMATS
+
+
+_FRACTION = Number(float, 0, 1, below=True)
+
+
+def _fraction(field: str, text: str = "the prune fraction") -> Option:
+    return Option("fraction", _FRACTION, f"{text}; sets {field}", "FRACTION", field)
+
+
+_VETO = Option("veto", Text(), "a veto.json that the report's page saved: images to keep or to drop", "FILE")
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        Command("prepare", reads=("dataset", "prepare", "input.mode", "input.catalog_dir")),
+        Command("train", reads=("dataset", "input", "model", "train", "embed.batch_size")),
+        Command("embed", reads=("dataset", "input", "model", "train.seed", "embed")),
+        Command("cluster", reads=("cluster",)),
+        Command(
+            "score",
+            reads=("score", "select.method", "select.score", "sweep.methods", "dataset", "input", "model", "train"),
+        ),
+        Command(
+            "select",
+            options=(
+                _fraction("select.fraction"),
+                _VETO,
+                Option("embeddings", Text(), "embeddings made elsewhere, instead of a workdir", "PATH[:NAME]"),
+                Option("labels", Text(), "with --embeddings: their labels, if in another file", "PATH[:NAME]"),
+                Option("out", Text(), "with --embeddings: the directory to write, local or gs://BUCKET/DIR", "DIR"),
+            ),
+            reads=("select", "cluster", "score.seeds"),
+        ),
+        Command(
+            "sweep",
+            options=(
+                Option(
+                    "fraction",
+                    _FRACTION,
+                    "the only prune fraction; sets sweep.fractions",
+                    "FRACTION",
+                    "sweep.fractions",
+                ),
+                Option("shard", Shard(), "run every n-th trial, from the i-th on (0 to n-1), for n jobs", "i/n"),
+            ),
+            reads=("sweep", "evidence.margin", "evidence.confidence", "model", "train", "input", "embed.batch_size"),
+        ),
+        Command(
+            "report",
+            options=(_fraction("select.fraction"), _VETO),
+            reads=("report", "select", "sweep", "evidence"),
+        ),
+        Command(
+            "run",
+            options=(_fraction("select.fraction", "the prune fraction of the selection"),),
+            reads=("dataset", "prepare", "model", "train", "select", "sweep", "evidence", "report"),
+        ),
+        Command(
+            "answer",
+            options=(
+                _fraction("select.fraction", "the prune fraction in question"),
+                Option("largest", Flag(), "search the largest of sweep.fractions that can be pruned"),
+                Option(
+                    "max_trials",
+                    Number(int, 1, 3000),
+                    "trials of a fraction, at most; sets evidence.max_trials",
+                    "N",
+                    "evidence.max_trials",
+                ),
+            ),
+            reads=("evidence", "select", "sweep.fractions", "sweep.equal", "sweep.trials_per_device"),
+        ),
+        Command(
+            "export",
+            options=(
+                Option("selection", Text(), "name of a selection, such as agglomerative-0.1, or its directory", "NAME"),
+                Option("out", Text(), "the directory, or the file of a list, to write; local", "PATH"),
+                Option("format", Choice(_formats), "the format; by default tfds", "FORMAT"),
+                Option("file_format", Choice(_file_formats), "of tfds; by default that of the source", "FORMAT"),
+                Option("splits", Text(), "other splits to copy: all (default), none, or names with commas", "SPLITS"),
+                Option("num_shards", Number(int, 1, 999_999_999), "files per split; by default by their size", "N"),
+                Option("overwrite", Flag(), "replace --out once the new export is complete"),
+            ),
+            reads=("dataset", "input.mode", "input.catalog_dir"),
+        ),
+        Command(
+            "diff",
+            positional=("selections", "two selections, each a directory or a name in --workdir"),
+            has_experiment=False,
+        ),
+        Command(
+            "fields",
+            positional=("section", "a section of the config; by default all"),
+            has_experiment=False,
+        ),
+    )
+}
+
+COMMON = (
+    Option("config", Text(), "a config: a file, or a shipped one; by default that of the workdir", "CONFIG"),
+    Option(
+        "workdir", Text(), "directory for all artifacts, local or gs://BUCKET/DIR; what is finished is skipped", "DIR"
+    ),
+    Option("dry_run", Flag(), "print what would run and what would be skipped, and write nothing"),
+    Option("json", Flag(), "print the result, or the error, as one JSON object"),
+    Option("quiet", Flag(), "log warnings only"),
+)
+"""Flags of every command."""
+
+_MANY = "several processes: "
+PROCESSES = (
+    Option("coordinator", Text(), f"{_MANY}HOST:PORT of process 0 (or JAX_COORDINATOR_ADDRESS)", "HOST:PORT"),
+    Option("num_processes", Number(int, 1, 1_000_000), f"{_MANY}how many there are (or JAX_NUM_PROCESSES)", "N"),
+    Option("process_id", Number(int, 0, 1_000_000), f"{_MANY}the number of this one, from 0 (or JAX_PROCESS_ID)", "N"),
+    Option("num_devices", Number(int, 1, 10_000_000), "devices that all processes must have together", "N"),
+    Option(
+        "start_timeout_s",
+        Number(float, 0, 1e6, above=True, below=True),
+        f"{_MANY}seconds to wait for the others at the start (300)",
+        "S",
+    ),
+    Option(
+        "barrier_timeout_s",
+        Number(float, 0, 1e6, above=True, below=True),
+        f"{_MANY}seconds to wait for the others at a barrier (7200)",
+        "S",
+    ),
+)
+"""Flags of every command that runs on an experiment."""

@@ -1,0 +1,54 @@
+"""What the command line prints: log lines on stderr, results on stdout."""
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+LOG = "data_redundancy"
+
+
+def set_up_logging(*, quiet: bool) -> None:
+    """Lets the package log plain lines on stderr, and keeps libraries quiet: what they log as errors they also raise.
+
+    Args:
+        quiet: whether to log warnings only.
+    """
+    import absl.logging
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    log = logging.getLogger(LOG)
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.propagate = False
+    log.handlers[:] = [_Handler()]
+
+
+class _Handler(logging.Handler):
+    """Writes above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        tqdm.write(f"{prefix}{self.format(record)}", file=sys.stderr)
+
+
+def print_text(text: str) -> None:
+    """Prints on stdout; a reader that has closed the pipe, such as `head`, has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Prints one JSON object on stdout."""
+    print_text(json.dumps(value, allow_nan=True))
+
+
+def complain(message: str) -> None:
+    """Prints an error as one line on stderr."""
+    print(f"data-redundancy: {message}", file=sys.stderr)

@@ -1,0 +1,161 @@
+"""Configs from files: shipped ones by name, Python files, and the config.json of a workdir."""
+
+import json
+import os
+import pathlib
+import runpy
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_redundancy.errors import InputError, did_you_mean
+from data_redundancy.experiment.config_rules import FIELDS
+from data_redundancy.experiment.shipped_configs import shipped_directory, shipped_names
+
+DEFAULT = "default"
+"""The name of the config that has every field with its default."""
+_FIX = "Configs start from data_redundancy.configs.default"
+
+
+def field_names(config: ConfigDict) -> list[str]:
+    """Returns the fields of a config as SECTION.FIELD, in order."""
+    return [f"{section}.{name}" for section in config for name in config[section]]
+
+
+def load_default() -> ConfigDict:
+    """Returns the shipped default config."""
+    return load(DEFAULT)
+
+
+def load(name: str) -> ConfigDict:
+    """Loads a config.
+
+    Args:
+        name: of a shipped config; or the path of a Python file with a function `get_config`, or of a config.json that a
+            command wrote.
+
+    Returns:
+        The config, with every field; a field that the file lacks has its default.
+
+    Raises:
+        InputError: if there is no such config, it cannot be loaded, or it has an unknown field.
+    """
+    path = _find(name)
+    if path.suffix == ".json":
+        return from_json(path.read_text(), name)
+    loaded = _run(path, name)
+    if path.stem == DEFAULT and path.parent == shipped_directory():
+        return loaded
+    return _complete(loaded, name)
+
+
+def _find(name: str) -> pathlib.Path:
+    try:
+        if os.path.isfile(name):
+            return pathlib.Path(name)
+    except ValueError:  # a name with a null character
+        pass
+    if name not in shipped_names():
+        raise InputError(
+            "config",
+            name,
+            f"must be a file, or one of the shipped configs {', '.join(shipped_names())}",
+            did_you_mean(name, shipped_names()),
+        )
+    return shipped_directory() / f"{name}.py"
+
+
+def _run(path: pathlib.Path, name: str) -> ConfigDict:
+    """The config that a Python file makes."""
+    try:
+        config = runpy.run_path(str(path))["get_config"]()
+        config.to_dict()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's Python file may raise, SystemExit included
+        raise InputError("config", name, f"cannot be loaded ({_gist(error)})") from None
+    return config
+
+
+def _gist(error: BaseException) -> str:
+    """The point of an exception; ml-collections' messages are long, with the point in the first and last lines."""
+    if isinstance(error, KeyError) and error.args == ("get_config",):
+        return "it has no function get_config"
+    lines = str(error.args[0] if error.args else "").strip().splitlines()
+    if not lines or isinstance(error, SystemExit):
+        return f"{type(error).__name__} {error}".strip()
+    hint = f"; {lines[-1]}" if lines[-1].startswith("Did you mean") else ""
+    return lines[0].split(". ")[0] + hint if hint else lines[-1].strip()
+
+
+def _complete(loaded: Any, name: str) -> ConfigDict:
+    """The default config with the values of a loaded one: a field that it lacks has its default."""
+    config = load_default()
+    if not isinstance(loaded, ConfigDict):
+        raise InputError("config", name, f"returns a {type(loaded).__name__}, but must return a ConfigDict", _FIX)
+    for section, fields in loaded.items():
+        if not isinstance(fields, ConfigDict):
+            raise InputError("config", name, f"has a field {section} outside of a section", _FIX)
+        for field in fields:
+            set_field(config, f"{section}.{field}", fields[field], source=name)
+    return config
+
+
+def from_json(text: str, name: str) -> ConfigDict:
+    """Returns the config of a config.json; a field that it lacks has its default.
+
+    Args:
+        text: of the file.
+        name: of the file, for errors.
+
+    Raises:
+        InputError: if it is no JSON, or has an unknown field.
+    """
+    fix = "Remove the file and give --config"
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError("config", name, f"is not a JSON file ({type(error).__name__})", fix) from None
+    if not isinstance(document, Mapping) or not all(isinstance(fields, Mapping) for fields in document.values()):
+        raise InputError("config", name, "must hold sections of fields", fix)
+    config = load_default()
+    for section, fields in document.items():
+        for field, value in fields.items():
+            set_field(config, f"{section}.{field}", value, source=name)
+    return config
+
+
+def set_field(config: ConfigDict, field: str, value: Any, *, source: str | None = None) -> None:
+    """Sets a field, checked by its rule.
+
+    Args:
+        config: to change.
+        field: SECTION.FIELD.
+        value: its new value; a list becomes a tuple.
+        source: the file that the value comes from, for errors about unknown fields.
+
+    Raises:
+        InputError: for an unknown field, or a value that is not allowed.
+    """
+    if field not in FIELDS:
+        raise unknown_field(field, source=source)
+    value = tuple(value) if isinstance(value, list) else value
+    FIELDS[field].rule.check(field, value)
+    section, name = field.split(".")
+    config[section][name] = float(value) if _is_float(field) and isinstance(value, int) else value
+
+
+def _is_float(field: str) -> bool:
+    return FIELDS[field].rule.type_name().split()[0] == "float"
+
+
+def unknown_field(field: str, *, source: str | None = None) -> InputError:
+    """Returns the error for a field that does not exist."""
+    inside = [name for name in FIELDS if name.startswith(f"{field}.")]
+    if inside:
+        return InputError(field, None, "is a section", f"Its fields are {', '.join(inside)}")
+    hint = did_you_mean(field, FIELDS, cutoff=0.5) or "Run 'data-redundancy fields' for all fields"
+    if source is not None:
+        return InputError("config", source, f"has the field {field}, which does not exist", hint)
+    return InputError(field, None, "no such field", hint)

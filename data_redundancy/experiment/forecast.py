@@ -1,0 +1,37 @@
+"""How long training will take: announced before the first run, and in time after its first steps."""
+
+import logging
+
+from data_redundancy import training
+from data_redundancy.experiment.durations import duration_text
+
+log = logging.getLogger("data_redundancy")
+
+
+class Forecast:
+    """Announces the training runs of one experiment, once: the first announcement covers the most."""
+
+    def __init__(self) -> None:
+        self._announced = False
+
+    def announce(self, label: str, num_runs: int, trainer: training.Trainer) -> None:
+        """Logs how many training runs are to come, and after a few timed steps of the first how long they will take.
+
+        Args:
+            label: of the command, which begins the messages.
+            num_runs: that are not finished.
+            trainer: of the runs.
+        """
+        if self._announced or not num_runs:
+            return
+        self._announced = True
+        log.info("%s: %d training %s to do", label, num_runs, "run" if num_runs == 1 else "runs")
+
+        def on_speed(seconds_per_step: float, num_steps: int) -> None:
+            seconds = seconds_per_step * num_steps
+            total = f", all {num_runs:,} {duration_text(num_runs * seconds)}" if num_runs > 1 else ""
+            log.info(
+                "%s: a training run of %s steps takes %s%s", label, f"{num_steps:,}", duration_text(seconds), total
+            )
+
+        trainer.on_first_speed(on_speed)

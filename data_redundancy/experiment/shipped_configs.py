@@ -1,0 +1,17 @@
+"""The configs that come with the package; this module imports only the standard library, as help lists them."""
+
+import importlib.util
+import pathlib
+
+
+def shipped_directory() -> pathlib.Path:
+    """Returns the directory of the shipped configs: they are found as files, since they import each other."""
+    spec = importlib.util.find_spec("data_redundancy.configs")
+    assert spec is not None
+    assert spec.origin is not None
+    return pathlib.Path(spec.origin).parent
+
+
+def shipped_names() -> list[str]:
+    """Returns the names of the shipped configs."""
+    return sorted(path.stem for path in shipped_directory().glob("*.py") if path.stem != "__init__")

@@ -1,0 +1,60 @@
+"""List the config fields: type, default, what is allowed and what each does.
+
+Reads:
+  nothing; with --config, the defaults are those of that config.
+Writes:
+  nothing; the fields are printed.
+Example:
+  data-redundancy fields train
+  data-redundancy fields sweep --config=imagenet
+"""
+
+import dataclasses
+from typing import Any
+
+from data_redundancy.errors import choice_error
+from data_redundancy.experiment.config_fields import FieldDescription, describe_fields, sections
+from data_redundancy.experiment.preview import Step
+from data_redundancy.experiment.result import CommandResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the command.
+
+    Attributes:
+        section: of the config; None for all.
+        config: whose values are listed as defaults; None for the shipped defaults.
+    """
+
+    section: str | None = None
+    config: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldsResult(CommandResult):
+    """The fields, in the order of the config."""
+
+    fields: tuple[FieldDescription, ...]
+
+    def text(self) -> str:
+        """Returns a block of lines for every field."""
+        return "\n".join(field.text() for field in self.fields)
+
+
+def run(options: Options) -> FieldsResult:
+    """Runs the command.
+
+    Raises:
+        InputError: for an unknown section.
+    """
+    names = sections(options.config)
+    if options.section is not None and options.section not in names:
+        raise choice_error("section", options.section, names)
+    wanted = names if options.section is None else [options.section]
+    return FieldsResult(tuple(describe_fields(options.config, wanted)))
+
+
+def preview(options: Options) -> list[Step]:
+    """Returns the steps of the command."""
+    return [Step("fields", "run", f"the fields of {options.section or 'all sections'}")]
