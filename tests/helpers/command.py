@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from data_redundancy.cli import main
-from data_redundancy.experiment import dataset, trials
 
 TINY = (
     "--config=digits",
@@ -84,9 +83,6 @@ def run_process(*arguments, cwd, devices: int = 1, code: str | None = None, **op
 
 
 def run_here(capfd, *arguments) -> Done:
-    # A process begins with nothing loaded.
-    dataset._load_dataset.cache_clear()
-    trials._trainers.clear()
     capfd.readouterr()
     code = main.main([str(argument) for argument in arguments])
     return Done(code, *capfd.readouterr())
