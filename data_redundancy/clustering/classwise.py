@@ -31,8 +31,8 @@ def cluster_each(
     """Clusters classes: batches of them on accelerators, then small ones in threads, then large ones one by one.
 
     Args:
-        embeddings: [N, D] floats of the whole data set, as from `check_embeddings`.
-        workload: as from `make_workload`.
+        embeddings: [N, D] floats of the whole data set, as returned by `check_embeddings`.
+        workload: as returned by `make_workload`.
         labels: the classes to cluster.
         together: whether all processes call this at the same time with the same arguments, to divide the work on every
             class.

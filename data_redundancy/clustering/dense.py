@@ -68,7 +68,7 @@ def agglomerate(between: np.ndarray, sizes: np.ndarray, linkage: str) -> Merges:
     lowest row counts as the nearest. Only clusters affected by a merge look up their nearest cluster again.
 
     Args:
-        between: [K, K] float64 as from `cluster_distances`; is overwritten.
+        between: [K, K] float64, as returned by `cluster_distances`; is overwritten.
         sizes: [K] integers, the number of members of each cluster.
         linkage: `complete` or `average`.
 

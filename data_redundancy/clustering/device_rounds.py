@@ -90,8 +90,8 @@ def trees(
         devices: the devices to use; by default all local ones.
 
     Returns:
-        For every class the n_c-1 merges, as from `dense.agglomerate`: in the order of rounds, with clusters identified
-        by their lowest position in `units`.
+        For every class the n_c-1 merges, as returned by `dense.agglomerate`: in the order of rounds, with clusters
+        identified by their lowest position in `units`.
 
     Raises:
         InputError: a class does not fit into the memory of a device.
@@ -132,13 +132,13 @@ def agglomerate_on_device(
     """Computes all merges of complete or average linkage from a matrix; takes the memory of three such matrices.
 
     Args:
-        between: [K, K] float64 as from `dense.cluster_distances`.
+        between: [K, K] float64, as returned by `dense.cluster_distances`.
         sizes: [K] integers, the number of members of each cluster.
         linkage: `complete` or `average`.
         device: the device to use; by default the first local one.
 
     Returns:
-        The K-1 merges, as from `dense.agglomerate`.
+        The K-1 merges, as returned by `dense.agglomerate`.
     """
     padding = padded_size(len(sizes)) - len(sizes)
     device = _local_devices()[0] if device is None else device

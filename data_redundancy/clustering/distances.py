@@ -88,7 +88,7 @@ def check_embeddings(x: ArrayLike, argument: str = "embeddings") -> np.ndarray:
             vector (the first such row is named).
     """
     x = as_float_matrix(x, argument)
-    # One pass over the data. A sum may also overflow or cancel, so it only tells which rows to inspect.
+    # One pass over the data. A sum may also overflow or cancel, so it only selects rows to inspect.
     with np.errstate(invalid="ignore", over="ignore"):
         total = x.sum(axis=1)
     for row in np.flatnonzero(~np.isfinite(total) | (total == 0)).tolist():
@@ -144,7 +144,7 @@ def fixed_point_unit_vectors_of(x: np.ndarray, rows: np.ndarray) -> Units:
     """Scales some rows of a validated matrix to length one, in fixed point.
 
     Args:
-        x: [N, D] floats, as from `check_embeddings`.
+        x: [N, D] floats, as returned by `check_embeddings`.
         rows: [n] integers.
 
     Returns:
@@ -183,7 +183,7 @@ def _normalise(x: np.ndarray) -> None:
 
 
 def _ordered_sum(x: np.ndarray) -> np.ndarray:
-    """Sums x [n, D] over the last axis in a fixed order; that of NumPy depends on the processor's vector registers."""
+    """Sums x [n, D] over the last axis in a fixed order; NumPy's order depends on the processor's vector registers."""
     lanes = 64
     if (width := x.shape[1]) > lanes:
         whole = width - width % lanes
@@ -237,7 +237,7 @@ def block_distances(rows: Units, columns: Units) -> np.ndarray:
         columns: m unit vectors.
 
     Returns:
-        [n, m] float64, the same numbers as from `pair_distances`; may be read-only.
+        [n, m] float64, the same numbers as returned by `pair_distances`; may be read-only.
     """
     if float64_device().platform == "cpu" and rows.num_dimensions > 512:
         # On CPUs, NumPy multiplies wide float64 matrices up to twice as fast as XLA.

@@ -32,7 +32,7 @@ class DistinctUnits:
         return cls(units[rows] if len(copies) else units, rows, sizes, copies)
 
     def merges_of_all(self, merges: Merges, linkage: str) -> Merges:
-        """Returns the merges of all n vectors in order, given those of the distinct vectors.
+        """Returns the merges of all n vectors in order, given the merges of the distinct vectors.
 
         Copies merge first, also before vectors of the same direction that are not copies, which have distance zero too.
         """

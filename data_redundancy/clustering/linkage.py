@@ -80,7 +80,7 @@ def cut_tree(Z: np.ndarray, num_clusters: int, num_rows: int | None = None) -> n
     """Returns the partition into `num_clusters` clusters that the first merges of a tree make.
 
     Args:
-        Z: [m, 4], a tree as from `linkage`, or its first m merges.
+        Z: [m, 4], a tree as returned by `linkage`, or its first m merges.
         num_clusters: from n-m to n.
         num_rows: n, for a truncated tree; by default m+1.
 

@@ -266,7 +266,7 @@ class Neighbours:
         return float(devices.gather_rows(np.array([height]))[0] if self._together else height)
 
     def _sampled(self, sample: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Returns the similarities of sampled rows to rows from start to stop; those of a row to itself are -inf."""
+        """Returns the similarities of sampled rows to rows from start to stop, with -inf for a row and itself."""
         if self.keeps_similarities:
             similarity = self._similarities[sample, start:stop]
         else:

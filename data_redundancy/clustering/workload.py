@@ -104,7 +104,7 @@ def assign_to_processes(
         num_processes: the number of processes.
 
     Returns:
-        The classes to cluster together, and those of every process.
+        The classes to cluster together, and the classes of every process.
     """
     cost = {label: float(len(workload.classes[label])) ** 2 * workload.num_dimensions for label in labels}
     share = sum(cost.values()) / num_processes

@@ -114,8 +114,8 @@ def global_height(heights: Mapping[int, np.ndarray], class_sizes: Mapping[int, i
         num_pruned: how many examples to prune in all.
 
     Returns:
-        How many examples to prune from every class; the sum is exactly `num_pruned`. Of merges at equal heights, those
-        of the lower label come first.
+        How many examples to prune from every class; the sum is exactly `num_pruned`. Of merges at equal heights, the
+        merges of the lower label come first.
 
     Raises:
         InputError: not every class could keep one example, or truncated trees may lack some of the lowest merges.

@@ -3,7 +3,7 @@
 The functions below count operations. Each kind of operation has a price in nanoseconds, measured on one core of an AMD
 EPYC (virtual machine, one thread, 64 and 512 dimensions, 1,000 to 50,000 examples per class) and rounded up; two cores
 are faster. Some counts depend on the data (iterations of k-means, evaluations of lazy greedy). For these, the constants
-are what was observed on embeddings that imitate those of natural images (`benchmarks.selection`), rounded up.
+are what was observed on embeddings that imitate natural images (`benchmarks.selection`), rounded up.
 
 Methods without an entry in `_ESTIMATES` take negligible time: they sort, draw, or cut trees. The cost of clustering is
 estimated by `clustering.strategy`.

@@ -11,7 +11,7 @@ from data_redundancy.selection.result import Selection
 from data_redundancy.selection.vectors import float64_unit_vectors
 
 HELD_BYTES = 2**31
-"""Memory for rows of similarities: those of the whole class if they fit, otherwise the most recently used rows."""
+"""Memory for rows of similarities: all rows of a class if they fit, otherwise the most recently used rows."""
 _FETCHED = 64
 _BITS = 24
 
@@ -21,7 +21,7 @@ def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
 
     s is (1 + cosine similarity) / 2. It is not negative, so that f grows with S; the paper leaves the similarity open.
     Summed over the examples of one class, and over all classes, f is the paper's function for nearest-neighbour
-    classifiers. The paper limits the number kept in all; here every class has a number of its own.
+    classifiers. The paper limits the number kept in all; here every class has its own number.
 
     f is submodular: the gain of an example never grows. Gains computed in earlier steps are therefore upper bounds, and
     most of them need not be computed again. Of equal gains, the lowest index is taken; s is rounded to 2^-24 so that
@@ -85,7 +85,7 @@ class _Similarities:
         """Reserves memory.
 
         Args:
-            unit: [n, D] float64, as from `_fixed_point`.
+            unit: [n, D] float64, as returned by `_fixed_point`.
         """
         self._unit = unit
         num_slots = min(len(unit), max(_FETCHED, HELD_BYTES // (4 * len(unit))))
@@ -99,8 +99,8 @@ class _Similarities:
         """Returns the similarities of the first row of a heap to all rows, [n] float32, multiples of 2^-24.
 
         Args:
-            heap: bounds and rows; if the similarities of the first row are missing, those of the next rows are computed
-                with them.
+            heap: bounds and rows. If the similarities of the first row are missing, they are computed together with
+                the similarities of the next rows.
         """
         row = heap[0][1]
         if row not in self._slots:

@@ -42,16 +42,13 @@ class Overlap:
         """`both` in multiples of `expected`; 1 if that is 0."""
         return self.both / self.expected if self.expected else 1.0
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Returns the interval in which `both` lies by chance, by the normal approximation.
-
-        Args:
-            confidence: the probability of the interval.
+    def interval(self) -> tuple[float, float]:
+        """Returns the interval in which `both` lies by chance with probability 95%, by the normal approximation.
 
         Returns:
             The lower and the upper end, at least 0 and at most the size of the smaller set.
         """
-        margin = norm.ppf((1 + confidence) / 2) * self.std
+        margin = norm.ppf(0.975) * self.std
         low, high = self.expected - margin, self.expected + margin
         return max(low, 0.0), min(high, float(min(self.size_a, self.size_b)))
 

@@ -25,7 +25,7 @@ def select(
 
     With `kmeans`, prototypes are the means of k-means clusters of the whole data set. They are found without labels, as
     in the paper, as many as there are classes, or one per 1,000 examples if there are no classes. With `class`,
-    prototypes are the means of the classes. The prototype of an example is that of its own cluster. Since k-means
+    prototypes are the means of the classes. The prototype of an example is the mean of its cluster. Since k-means
     assigns unit vectors to the nearest mean by Euclidean distance, that is not always the one at the smallest angle. Of
     distances that are equal (to 1e-12), the lowest index is kept.
 

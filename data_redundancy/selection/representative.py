@@ -136,7 +136,7 @@ def _lowest_of_highest(
     Args:
         score: [n] floats, in the order given by `order`.
         tolerance: [k] floats, for every cluster.
-        order: [n], like `starts` and `sizes` as from `_sorted_by_cluster`.
+        order: [n]; this, `starts` and `sizes` are as returned by `_sorted_by_cluster`.
         starts: [k].
         sizes: [k].
     """

@@ -212,7 +212,7 @@ def test_faulty_arguments_are_refused(arguments, message):
 
 def test_small_classes_side_by_side_give_what_they_give_alone(monkeypatch):
     x, labels = digits(1797)
-    alone = cluster_classes(x, labels, memory_limit=1e8)  # has room for one at a time
+    alone = cluster_classes(x, labels, memory_limit=1e8)  # enough for one class at a time
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     beside = cluster_classes(x, labels, memory_limit=1e10)
     for label in range(10):
@@ -221,9 +221,9 @@ def test_small_classes_side_by_side_give_what_they_give_alone(monkeypatch):
 
 @pytest.mark.parametrize("method", ["complete", "average"])
 def test_on_accelerators_trees_are_the_same(monkeypatch, method):
-    """Rounds on the devices, here virtual ones, as if they were accelerators."""
+    """Runs rounds on virtual CPU devices as if they were accelerators."""
     x, labels = digits(400)
-    x[50:60] = x[:10]  # copies, not all of them within a class
+    x[50:60] = x[:10]  # copies, some of them in other classes
     x[labels == 3] = x[labels == 3][0]
     expected = {k: dr.cluster_classes(x, labels, linkage=method, max_prune_fraction=k) for k in (None, 0.5)}
     monkeypatch.setattr(classwise, "fits_accelerator", lambda *_: True)
@@ -231,7 +231,7 @@ def test_on_accelerators_trees_are_the_same(monkeypatch, method):
     monkeypatch.setattr(
         search, "choose_strategy", lambda *arguments, label: choose_strategy(*arguments[:5], "matrix", label=label)
     )
-    monkeypatch.setattr(dense, "agglomerate", None)  # is not used
+    monkeypatch.setattr(dense, "agglomerate", None)  # must not be called
     for k, on_host in expected.items():
         on_devices = dr.cluster_classes(x, labels, linkage=method, max_prune_fraction=k)
         for label in range(10):
@@ -244,7 +244,7 @@ def test_on_accelerators_trees_are_the_same(monkeypatch, method):
 def test_accelerators_get_as_many_classes_at_once_as_there_is_memory_for():
     sizes = [100, 300, 300, 1, 900, 200]
     classes = {label: np.arange(size) for label, size in enumerate(sizes)}
-    limit = 4 * 24 * 8 * 600  # a quarter of it is for 600 vectors of 8 dimensions
+    limit = 4 * 24 * 8 * 600  # a quarter of it fits 600 vectors of 8 dimensions
     work = Workload(classes, 8, {label: size - 1 for label, size in enumerate(sizes)}, "complete", limit)
     assert list(classwise._batches(work, list(classes))) == [[0, 1], [2, 3], [4], [5]]
     assert list(classwise._batches(work, [])) == []

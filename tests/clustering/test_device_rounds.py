@@ -1,4 +1,4 @@
-"""The trees made on devices are those made on the host, to the last bit."""
+"""Trees from rounds on devices equal trees from the host, to the last bit."""
 
 import jax
 import numpy as np
@@ -58,7 +58,7 @@ some_vectors = st.builds(
 @settings(max_examples=15)
 @given(classes=st.lists(some_vectors, min_size=4, max_size=4))
 def test_as_on_the_host(linkage: str, num_devices: int, classes: list[Units]):
-    classes = [*classes, vectors("ties", 140, 0)]  # so that all examples share a program
+    classes = [*classes, vectors("ties", 140, 0)]  # the largest class is fixed, so that all examples share a program
     found = trees(classes, linkage, memory_limit=PLENTY, devices=jax.devices()[:num_devices])
     for merges, units in zip(found, classes, strict=True):
         assert_equal(merges, on_host(units, linkage))

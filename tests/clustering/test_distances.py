@@ -29,12 +29,12 @@ DIMENSIONS = [1, 2, 3, 64, 100, 2048]
 
 
 def fraction_bits(num_dimensions: int) -> int:
-    """The module's b."""
+    """Returns b as the module defines it."""
     return min(24, math.floor((53 - math.ceil(math.log2(num_dimensions))) / 2))
 
 
 def integer_parts(units: Units) -> tuple[np.ndarray, np.ndarray]:
-    """High as multiples of 2^-24 and low as multiples of 2^-(24+b), as Python's integers; fails where they are not."""
+    """Returns high in units of 2^-24 and low in units of 2^-(24+b), as Python integers; asserts that they are whole."""
     parts = []
     for part, bits in ((units.high, 24), (units.low, 24 + fraction_bits(units.num_dimensions))):
         multiples = part.astype(np.float64) * 2.0**bits
@@ -44,7 +44,7 @@ def integer_parts(units: Units) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exact_distance(units: Units, i: int, j: int) -> float:
-    """The module's formula in integers, with its two roundings and no other."""
+    """Evaluates the module's formula in integers, with only its two roundings."""
     high, low = integer_parts(units[np.array([i, j])])
     high, low = high[0] - high[1], low[0] - low[1]
     bits = fraction_bits(units.num_dimensions)
@@ -69,7 +69,7 @@ def by_jax(rows: Units, columns: Units) -> np.ndarray:
 
 
 def worst_units(num_dimensions: int) -> Units:
-    """Unit vectors that make the sums as large as they can be: all coordinates equal, the rest as large as allowed."""
+    """Returns unit vectors with the largest possible sums: equal coordinates, and `low` as large as allowed."""
     high = np.full((6, num_dimensions), np.rint(2.0**24 / np.sqrt(num_dimensions)) * 2.0**-24, np.float32)
     high[::2] *= -1
     low = np.full((6, num_dimensions), 2.0**-25, np.float32)
@@ -124,7 +124,7 @@ def test_the_device_with_float64_computes_on_padded_rows(monkeypatch):
         seen.append([(part.shape, *part.devices()) for part in parts])
         return distances_of_parts(*parts)
 
-    # Not the default one, as the processor beside a TPU is not.
+    # Not the default device, like the CPU of a machine with a TPU.
     device = jax.local_devices()[5]
     monkeypatch.setattr(distances, "float64_device", lambda: device)
     monkeypatch.setattr(distances, "distances_of_parts", on_device)
@@ -205,7 +205,7 @@ def test_half_precision_and_integers_are_computed_with_in_full_precision():
 def test_half_precision_invents_no_ties():
     x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float16)
     upper = cosine_distances(x)[np.triu_indices(60, 1)]
-    assert len(np.unique(upper.astype(np.float16))) < 0.7 * len(upper)  # there would have been many
+    assert len(np.unique(upper.astype(np.float16))) < 0.7 * len(upper)  # many would be equal
     assert len(np.unique(upper)) == len(upper)
 
 
@@ -213,7 +213,7 @@ def test_half_precision_invents_no_ties():
 
 
 def documented_error(num_dimensions: int, distance: np.ndarray) -> np.ndarray:
-    """What rounding the coordinates does, and on top of it some units in the last place of float64."""
+    """Returns the documented error of rounding the coordinates, plus some units in the last place of float64."""
     moved = np.sqrt(num_dimensions) * 2.0 ** -(24 + fraction_bits(num_dimensions))
     apart = np.sqrt(2 * distance)
     return moved * apart + moved**2 / 2 + 1e-15 * (apart + distance)
@@ -400,8 +400,8 @@ def test_large_values_that_overflow_when_added_and_those_that_cancel_are_fine():
 
 
 @pytest.mark.parametrize("num_dimensions", [1, 7, 64, 65, 130, 2048])
-def test_sums_are_added_in_the_order_that_is_said(num_dimensions):
-    """Lane by lane, then halves of the lanes: in Python floats, which no register reorders."""
+def test_sums_are_added_in_the_documented_order(num_dimensions):
+    """Adds lane by lane, then halves of the lanes, in Python floats, which no vector register reorders."""
     x = np.random.default_rng(0).normal(size=(5, num_dimensions)) ** 2
     for row, found in zip(x.tolist(), distances._ordered_sum(x).tolist(), strict=True):
         lanes = row

@@ -34,7 +34,7 @@ def test_trees_equal_scipy(x, method):
     assert scipy_hierarchy.is_valid_linkage(Z)
     expected = scipy_hierarchy.linkage(distances, method)
     if np.diff(np.unique(distances)).min(initial=np.inf) < 1e-9 or len(np.unique(distances)) < len(distances):
-        return  # ties (or what rounding makes of them) may be broken either way; the replay has judged the tree
+        return  # ties, or nearly ties, may be broken either way; the replay above has validated the tree
     np.testing.assert_allclose(Z[:, 2], expected[:, 2], atol=1e-10)
     for k in range(1, len(x) + 1):
         ours = cut_tree(Z, k)
@@ -86,7 +86,7 @@ def test_cuts_have_exactly_k_clusters_in_order_and_equal_scipys(x, method, data)
     assert (np.diff(first) > 0).all()
     assert np.array_equal(cut(x, num_clusters=k, linkage=method), cluster)
     assert same_partition(cluster, first_partition(Z, k))
-    if len(x) > 1 and (np.diff(Z[:, 2]) > 0).all():  # of equal heights SciPy makes any first
+    if len(x) > 1 and (np.diff(Z[:, 2]) > 0).all():  # at equal heights, SciPy may cut any merge
         assert same_partition(cluster, scipy_hierarchy.cut_tree(Z, k)[:, 0])
 
 

@@ -24,7 +24,7 @@ def fake_container(folder, *, limit, used, inactive):
 def test_what_is_free_in_a_container(tmp_path, monkeypatch, limit, used, inactive, free):
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=9000))
-    assert memory.free() == 9000  # where there are no such files
+    assert memory.free() == 9000  # without the files of a container
     fake_container(tmp_path, limit=limit, used=used, inactive=inactive)
     assert memory.free() == free
     assert memory.default_limit() == pytest.approx(0.6 * free)
@@ -34,7 +34,7 @@ PEAK = """
 import re
 import numpy as np
 import data_redundancy as dr
-from data_redundancy.clustering import linkage  # and with it everything that is imported
+from data_redundancy.clustering import linkage  # imports everything before the baseline is measured
 
 def kilobytes(name):
     return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])

@@ -171,11 +171,11 @@ def round_significands(x: np.ndarray, bits: int) -> np.ndarray:
 
 
 def first_pass(units: Units, name: str) -> np.ndarray:
-    """Similarities as a device of that precision computes them."""
+    """Returns similarities as computed by a device of that precision."""
     if name.startswith("tf32"):
-        # Eleven bits of every factor; the others are rounded off, or cut off.
-        cut = (units.high.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
-        rounded = cut if name == "tf32, cut off" else round_significands(units.high, 11)
+        # Eleven bits of every factor; the others are rounded off, or truncated.
+        truncated = (units.high.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+        rounded = truncated if name == "tf32, truncated" else round_significands(units.high, 11)
         return np.asarray(jnp.matmul(rounded, rounded.T, precision="highest"))
     precision = {"float32": FLOAT32, "bfloat16": BFLOAT16}[name]
     vectors = jnp.asarray(units.high, precision.dtype)
@@ -187,7 +187,7 @@ def observed_error(x: np.ndarray, name: str) -> float:
     return abs(first_pass(units, name).astype(np.float64) - (1 - block_distances(units, units))).max()
 
 
-NAMED = {"float32": FLOAT32, "tf32": TENSOR_FLOAT32, "tf32, cut off": TENSOR_FLOAT32, "bfloat16": BFLOAT16}
+NAMED = {"float32": FLOAT32, "tf32": TENSOR_FLOAT32, "tf32, truncated": TENSOR_FLOAT32, "bfloat16": BFLOAT16}
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -198,7 +198,7 @@ def test_errors_of_the_first_pass_stay_within_the_margin(num_dimensions, name):
     equal = np.ones((4, num_dimensions)) * np.array([[1], [-1], [3], [0.1]])
     sparse = np.where(rng.random(random.shape) < 0.05, random, 0)
     sparse[:, 0] += 1
-    # Coordinates half way between two numbers of the precision: all are rounded as far as can be.
+    # Coordinates half way between two numbers of the precision have the largest rounding errors.
     halfway = rng.choice([-1, 1], random.shape) * (1 + NAMED[name].roundoff)
     margin = error_margin(num_dimensions, NAMED[name])
     near = np.repeat(random[:50], 2, axis=0) + 1e-4 * random
@@ -206,9 +206,9 @@ def test_errors_of_the_first_pass_stay_within_the_margin(num_dimensions, name):
         assert observed_error(x, name) <= margin
 
 
-@pytest.mark.parametrize("name", ["tf32, cut off", "bfloat16"])
+@pytest.mark.parametrize("name", ["tf32, truncated", "bfloat16"])
 def test_the_margin_is_not_much_larger_than_what_can_happen(name):
-    # Of some 2 to 40 coordinates all are equal, and rounded in the same direction; the others are zero.
+    # 2 to 40 coordinates are equal and rounded in the same direction; the others are zero.
     x = np.arange(64) < np.arange(2, 40)[:, None]
     assert 0.5 < observed_error(x.astype(float), name) / error_margin(64, NAMED[name]) <= 1
 

@@ -40,7 +40,7 @@ TIED = ("complete", "single")  # the linkages whose order of ties is documented
 
 
 def algorithms(num_distinct: int, num_merges: int, method: str) -> list[str | None]:
-    """Those there are: contracting needs rows to contract and merges that are left to do."""
+    """Returns the possible algorithms: `graph, then matrix` needs rows to contract, and merges for the matrix."""
     if method == "average":
         return ["matrix", None]
     contracts = method == "complete" and 0 < int(0.3 * num_distinct) < num_merges
@@ -59,7 +59,7 @@ def first_rows(units: Units, num_merges: int, method: str, **options) -> np.ndar
 
 @pytest.fixture
 def on_matrix(monkeypatch) -> list[int]:
-    """How many clusters there were whenever the rest was left to the matrix."""
+    """The number of clusters at every call of the matrix algorithm."""
     seen = []
     original = search._on_matrix
 
@@ -230,7 +230,7 @@ def test_partitions_equal_scipys_for_every_fraction_and_algorithm(name, method):
             assert len(np.unique(ours)) == k
             if slow is not None:
                 assert same_partition(ours, first_partition(slow, k))
-            if k <= distinct:  # the order of copies is SciPy's own
+            if k <= distinct:  # SciPy merges copies in another order
                 assert same_partition(ours, first_partition(expected, k))
                 compared += 1
     assert compared > 5 or name == "one-dimensional"
@@ -289,14 +289,14 @@ def test_guesses_of_heights_change_nothing(guess, method, monkeypatch):
             assert np.array_equal(first_rows(units, num_merges, method, algorithm=algorithm), expected[:num_merges])
 
 
-def test_a_sample_that_is_always_too_optimistic_does_not_go_on_for_ever(monkeypatch):
-    # Whatever is asked for, a fiftieth of it lies below the height.
+def test_a_search_ends_although_the_sample_is_always_too_optimistic(monkeypatch):
+    # Only a fiftieth of the requested pairs lies below the returned height.
     original, asked = Neighbours.height_for, []
 
     def optimistic(self, pairs):
         asked.append(pairs)
         if len(asked) > 100:
-            pytest.fail("goes on for ever")
+            pytest.fail("does not end")
         return original(self, pairs / 50)
 
     monkeypatch.setattr(Neighbours, "height_for", optimistic)
@@ -396,7 +396,7 @@ def test_a_small_limit_gives_the_same_by_another_algorithm(method, share):
 
 @pytest.mark.parametrize("method", TIED)
 def test_where_all_are_within_the_margin_of_error_the_matrix_takes_over(method, monkeypatch):
-    """Of a collapsed class the first pass sees nothing; looking at all pairs, again and again, would take for ever."""
+    """In a collapsed class, every pair is a candidate of the first pass; repeated exact passes would not end."""
     rng = np.random.default_rng(0)
     units = fixed_point_unit_vectors(rng.normal(size=1024) + 1e-3 * rng.normal(size=(300, 1024)))
     assert block_distances(units, units).max() < Neighbours(units).margin
@@ -424,7 +424,7 @@ def test_heights_rise_by_more_than_the_margin_of_error(monkeypatch):
         return within(self, height, **options)
 
     monkeypatch.setattr(Neighbours, "within", recorded)
-    monkeypatch.setattr(Neighbours, "height_for", lambda self, pairs_per_row: 0.01)  # a sample that sees no difference
+    monkeypatch.setattr(Neighbours, "height_for", lambda self, pairs_per_row: 0.01)  # no difference
     units = fixed_point_unit_vectors(digits(300)[0])
     first_merges(units, 60, "complete", algorithm="graph", block_rows=64)
     assert len(heights) > 1

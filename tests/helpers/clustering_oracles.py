@@ -1,4 +1,4 @@
-"""What clustering is judged by: inputs that provoke ties, and slow agglomeration by the definition."""
+"""Oracles of clustering: inputs that provoke ties, and slow agglomeration by the definition."""
 
 import numpy as np
 from hypothesis import settings
@@ -53,7 +53,7 @@ def same_partition(a, b) -> bool:
 
 
 def same_units(a: Units, b: Units) -> bool:
-    """Whether they are equal bit for bit, zeros of either sign told apart."""
+    """Returns whether both are equal bit for bit, including the signs of zeros."""
     return all(
         x.dtype == y.dtype == np.float32 and np.array_equal(x.view(np.uint32), y.view(np.uint32))
         for x, y in ((a.high, b.high), (a.low, b.low))
@@ -63,8 +63,8 @@ def same_units(a: Units, b: Units) -> bool:
 def greedy_complete(distances: np.ndarray) -> np.ndarray:
     """One merge at a time: smallest distance, then lowest member of the one cluster, then of the other.
 
-    The row and the column of a cluster are those of its lowest member, so the first of the smallest entries above the
-    diagonal, row by row, is the pair to merge.
+    A cluster has the row and the column of its lowest member, so the first of the smallest entries above the diagonal,
+    row by row, is the pair to merge.
     """
     between = np.where(np.triu(np.ones(distances.shape, bool), 1), distances, np.inf)
     merges = []
@@ -112,7 +112,7 @@ def greedy(units: Units, method: str) -> np.ndarray:
 
 
 def tree_of(n: int, merges: list[tuple[float, int, int]]) -> np.ndarray:
-    """SciPy's format of merges of clusters that are called by their lowest member."""
+    """Converts merges of clusters that are identified by their lowest members to SciPy's format."""
     clusters = {i: (i, 1) for i in range(n)}
     Z = np.empty((n - 1, 4))
     for number, (height, low, high) in enumerate(merges):

@@ -49,7 +49,7 @@ def brute_force_medoid(x, cluster):
 
 
 def brute_force_nested(x, merges):
-    """From the definition: every merge looks at all its members anew."""
+    """Follows the definition: every merge reads all its members."""
     u, members, chosen = unit(x), [[i] for i in range(len(x))], list(range(len(x)))
     representative = np.arange(len(x))
     for left, right in merges[:, :2].astype(int):

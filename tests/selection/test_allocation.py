@@ -30,7 +30,7 @@ def test_prune_fractions_out_of_range_are_refused(prune_fraction):
 @few_examples
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.data())
 def test_per_class_is_the_closest_to_equal_shares(sizes, data):
-    """Largest remainder minimises the squared deviation from the exact shares: compare with all allocations."""
+    """Compares with all allocations: the largest remainder method minimises the squared deviation from exact shares."""
     num_pruned = data.draw(st.integers(0, sum(sizes) - len(sizes)))
     share = Fraction(num_pruned, sum(sizes))
     if any(share * size > size - 1 for size in sizes):
@@ -64,7 +64,11 @@ def test_per_class_is_exact_leaves_one_of_each_and_is_fair(class_sizes, data):
     [
         ([1, 9], 1, [0, 1]),
         ([1] * 10 + [10], 9, [0] * 10 + [9]),
-        ([1, 1, 10, 20], 15, [0, 0, 5, 10]),  # 32 in all, so 15/32 each, and the single ones' share goes to the others
+        (
+            [1, 1, 10, 20],
+            15,
+            [0, 0, 5, 10],
+        ),  # 15/32 of each class, but none of the classes of one
         ([2, 10], 9, [1, 8]),
         ([5, 5, 5, 5], 2, [1, 1, 0, 0]),  # equal remainders: the lower classes
         ([3, 3], 4, [2, 2]),

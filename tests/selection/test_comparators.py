@@ -1,4 +1,4 @@
-"""The methods to compare with, each against a slow reading of its published rule on small inputs."""
+"""Comparison methods, each against a slow implementation of its published rule on small inputs."""
 
 import itertools
 from fractions import Fraction
@@ -87,7 +87,7 @@ def test_without_scores(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_one_of_each_class_is_left_and_classes_of_one_stay(name):
-    """Of classes of 1, 2, 7 and 30 examples all go but one, in an order that mixes them."""
+    """All examples but one are pruned from classes of 1, 2, 7 and 30 examples, in mixed order."""
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [1, 2, 7, 30]))
     x = random_rows(1, 40, 5).astype(np.float32)
     scores = {score: np.random.default_rng(2).random(40) for score in top_score.SCORES}
@@ -123,7 +123,7 @@ def test_kcenter_takes_the_farthest(seed, size, data):
 @few_examples
 @given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 9), st.integers(1, 12))
 def test_kcenter_takes_the_lowest_of_the_farthest(seed, size, distinct, candidates):
-    """Points of a small grid, so that many distances are equal, and few candidates at a time."""
+    """Uses points of a small grid, so that many distances are equal, and few candidates at a time."""
     x = (
         np.random.default_rng(seed)
         .integers(0, 3, (distinct, 2))[np.random.default_rng(seed + 1).integers(0, distinct, size)]
@@ -176,7 +176,7 @@ def test_kcenter_is_within_twice_the_best_of_those_with_its_first(seed, size, da
 
 @pytest.mark.parametrize("choose", [kcenter.farthest_first, herding.herd, facility_location.lazy_greedy])
 def test_of_copies_the_lowest_index_comes_first(choose):
-    """Each row three times, far apart in memory: the last digits of products may differ there, the order may not."""
+    """Uses three copies of each row, far apart in memory, where last digits of products may differ."""
     distinct = np.random.default_rng(3).normal(size=(101, 13)).astype(np.float32) + 0.2
     place = np.random.default_rng(4).permutation(np.repeat(np.arange(101), 3))
     order = choose(distinct[place], 303).tolist()
@@ -234,7 +234,7 @@ def test_prototypes_options_are_checked(option, value):
 
 @pytest.mark.parametrize("centre", prototypes.CENTRES)
 def test_prototypes_of_the_whole_data_set_know_its_classes(centre):
-    """The whole as one class to select from: still ten prototypes, and ranked across classes."""
+    """With the whole data set as one class, there are still ten prototypes, and ranks go across classes."""
     pool = digits()
     unit = float64_unit_vectors(pool.embeddings)
     group = pool.labels if centre == "class" else cluster_unit_vectors(unit, 10, 0)
@@ -299,7 +299,7 @@ def test_semdedup_removes_copies_first():
 @few_examples
 @given(st.integers(0, 1000), st.integers(2, 14), st.integers(1, 3), st.data())
 def test_semdedup_removes_what_a_threshold_would(seed, size, distinct, data):
-    """As published with the epsilon at which so many go: all above it, and of those at it the highest indices."""
+    """As published, with the epsilon that prunes the required number; of examples at epsilon, the highest indices."""
     x = random_rows(seed, distinct, 4)[np.random.default_rng(seed).integers(0, distinct, size)]
     count = data.draw(st.integers(1, size - 1))
     unit = float64_unit_vectors(x)
@@ -413,7 +413,7 @@ def test_strata_share_alike(values, data):
     stratum = (score[:, None] >= np.linspace(score.min(), score.max(), ccs.NUM_STRATA + 1)[1:-1]).sum(axis=1)
     sizes = np.bincount(stratum)
     taken = np.bincount(stratum[chosen], minlength=len(sizes))
-    # Nobody who has more to give has given less than another, but for what rounding leaves.
+    # A stratum that is not exhausted gives as much as any other, except for rounding.
     not_exhausted = taken[taken < sizes]
     assert not_exhausted.size == 0 or not_exhausted.min() >= taken.max() - 1
 
@@ -421,7 +421,7 @@ def test_strata_share_alike(values, data):
 @few_examples
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=80), st.data())
 def test_strata_have_the_budgets_of_the_algorithm(values, data):
-    """Algorithm 1 as it is written: while strata are left, the smallest gives min(its size, what is left / strata)."""
+    """Algorithm 1 as published: the smallest stratum gives min(its size, remaining budget / remaining strata)."""
     score = np.array(values, float)
     left = count = data.draw(st.integers(1, len(score)))
     low, width = score.min(), (score.max() - score.min()) / ccs.NUM_STRATA

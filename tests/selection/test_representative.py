@@ -26,7 +26,7 @@ few_examples = settings(max_examples=60, deadline=None)
 
 
 def one_cluster(rule, x):
-    """The row that represents all rows as one cluster; the tree is SciPy's."""
+    """Returns the row that represents all rows as one cluster, with a tree from SciPy."""
     cluster = np.zeros(len(x), int)
     (chosen,) = set(REPRESENTATIVES[rule](np.asarray(x, float), cluster, tree(x)).tolist())
     return chosen
@@ -81,11 +81,11 @@ def test_the_rules_differ_where_they_should():
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     # The outlier draws the centre to 0.40; distances that are not squared have their minimum at the middle row.
     assert (one_cluster("centroid", x), one_cluster("medoid", x)) == (3, 2)
-    # Rows 2 and 3 merge first and row 2 stands for them; then 0 and 1, for which 0 stands; of 0 and 2 it is 2, and of
-    # 2 and the outlier 2 again, though 3 is nearer to the centre.
+    # Rows 2 and 3 merge first and row 2 represents them. Rows 0 and 1 are next, represented by row 0. Of 0 and 2, row 2
+    # remains, and also of 2 and the outlier, although row 3 is nearer to the centre.
     assert tree(x)[:, :2].tolist() == [[2, 3], [0, 1], [5, 6], [4, 7]]
     assert one_cluster("nested", x) == 2
-    # Where these two change places it is the other that comes through.
+    # With rows 2 and 3 swapped, the other one remains.
     assert one_cluster("nested", x[[0, 1, 3, 2, 4]]) == 2
 
 
@@ -93,14 +93,14 @@ def test_the_rules_differ_where_they_should():
 def test_single_rows_pairs_and_duplicates(rule):
     rng = np.random.default_rng(0)
     assert one_cluster(rule, rng.normal(size=(1, 8))) == 0
-    for _ in range(50):  # two members: always a tie, whatever rounding says
+    for _ in range(50):  # two members are always a tie, whatever the rounding
         x = rng.normal(size=2048)
         assert one_cluster(rule, np.stack([x, 1e-6 * rng.normal(size=2048) - x])) == 0
     x = rng.normal(size=64)
     assert one_cluster(rule, np.stack([x] * 9)) == 0
-    for _ in range(20):  # the same direction but for rounding
+    for _ in range(20):  # the same direction except for rounding
         assert one_cluster(rule, x * rng.uniform(0.1, 10, (9, 1))) == 0
-    # Distinct rows first and last: the duplicates between are many enough to win, and the lowest of them does.
+    # The duplicates between a distinct first and last row are the majority, and the lowest of them is chosen.
     assert one_cluster(rule, np.stack([rng.normal(size=64), *[x * s for s in rng.uniform(1, 2, 7)], -x])) == 1
 
 
@@ -134,7 +134,7 @@ def test_merges_that_make_other_clusters_are_refused(merges):
 
 def test_ties_go_to_the_lowest_index():
     rng = np.random.default_rng(0)
-    for _ in range(50):  # two members: always a tie, whatever rounding says
+    for _ in range(50):  # two members are always a tie, whatever the rounding
         x = rng.normal(size=2048)
         nearly_opposite = 1e-6 * rng.normal(size=2048) - x
         assert centroid(np.stack([x, nearly_opposite]), np.zeros(2, int), NO_MERGES).tolist() == [0, 0]
@@ -146,7 +146,7 @@ def test_ties_go_to_the_lowest_index():
 
 def test_a_cluster_without_centre_goes_to_the_lowest_index():
     angles = np.array([0.3, 0.3 + 2 * np.pi / 3, 0.3 + 4 * np.pi / 3])
-    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # the mean is zero but for rounding
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # the mean is zero except for rounding
     assert 0 < np.abs(x.mean(axis=0)).max() < 1e-15
     assert centroid(x, np.zeros(3, int), NO_MERGES).tolist() == [0, 0, 0]
 

@@ -76,7 +76,7 @@ def test_agglomerative_keeps_the_representative_of_every_cluster(digits, allocat
 def test_every_rule_is_followed_in_every_class(digits, rule, allocation_name):
     options = {"method": "agglomerative", "prune_fraction": 0.4, "allocation": allocation_name}
     selection = select(digits, **options, representative=rule)
-    # Only who stands for a cluster depends on the rule.
+    # Only the representative of a cluster depends on the rule.
     assert np.array_equal(selection.cluster, select(digits, **options).cluster)
     for label, members in digits.members_by_class().items():
         x, cluster = digits.embeddings[members], selection.cluster[members]
@@ -102,10 +102,10 @@ def test_nested_keep_lists_of_digits(digits):
         shallow, deep = (keep("nested", fraction, allocation_name) for fraction in (0.2, 0.3))
         assert (num_kept(deep) <= num_kept(shallow)).all()
         assert np.isin(deep, shallow).all()
-        for rule in ("centroid", "medoid"):  # which is why there is a rule for it
+        for rule in ("centroid", "medoid"):  # only `nested` guarantees it
             assert not np.isin(keep(rule, 0.3, allocation_name), keep(rule, 0.2, allocation_name)).all()
     previous = np.arange(len(digits.labels))
-    for fraction in np.linspace(0, 0.99, 34):  # one height for all trees: the lowest merges are always among more
+    for fraction in np.linspace(0, 0.99, 34):  # at one height, larger fractions make all merges of smaller ones
         current = keep("nested", fraction, "global")
         assert np.isin(current, previous).all()
         previous = current
@@ -185,7 +185,7 @@ def test_planted_duplicates_of_digits_are_removed_first(allocation_name):
         assert np.array_equal(selection.redundant, copies)
         assert np.array_equal(selection.representative[copies], planted)
         assert selection.distance.max() < 1e-14
-    else:  # a class loses about 20: a few copies too few or a few other examples too many, but copies first
+    else:  # a class loses about 20 examples, copies before any others
         for label in range(10):
             gone = selection.redundant[y[selection.redundant] == label]
             num_copies = np.count_nonzero(gone >= len(pixels))
