@@ -1,4 +1,4 @@
-// The content, elements, numbers. Text from the content only ever becomes text nodes and attributes.
+// The content, helpers for elements, and number formats. Text from the content becomes text nodes and attributes only.
 
 const content = JSON.parse(document.getElementById("content").textContent);
 const SVG = "http://www.w3.org/2000/svg";
@@ -15,7 +15,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** An HTML element; attributes that begin with "on" are listeners. */
+/** Returns an HTML element; attributes that begin with "on" are event listeners. */
 const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 
 const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
@@ -28,7 +28,7 @@ const wholeNumber = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 })
 const count = (n) => wholeNumber.format(n);
 const counted = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
-/** A share, with no more digits than it needs. */
+/** Returns a share in percent, with at most two decimals. */
 const shortPercent = (share) => `${+(100 * share).toFixed(2)}%`;
 const signed = (share, digits = 2) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(digits)}`;
 

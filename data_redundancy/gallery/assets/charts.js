@@ -1,6 +1,6 @@
-// Accuracy against share pruned, share pruned per class, merge heights.
+// Charts: accuracy against share pruned, share pruned per class, merge heights.
 
-/** Round numbers that divide [low, high] into about n parts. */
+/** Returns round numbers that divide [low, high] into about n parts. */
 function niceTicks(low, high, n) {
   const raw = (high - low) / n || 1, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= raw * 0.999);
@@ -8,13 +8,13 @@ function niceTicks(low, high, n) {
   return range(Math.floor(high / step + 1e-9) - first + 1).map((i) => (first + i) * step);
 }
 
-/** How many decimals tell ticks apart, and write each as it is. */
+/** Returns the fewest decimals, at most `most`, that show every tick exactly. */
 function decimals(ticks, most) {
   const exact = (n) => ticks.every((tick) => Math.abs(Number(tick.toFixed(n)) - tick) < 1e-9 * Math.max(1, Math.abs(tick)));
   return range(most).find(exact) ?? most;
 }
 
-/** An SVG with axes; `axes` has x and y as {domain, ticks, format, title}. Returns it with its two scales. */
+/** Returns an SVG with axes, and its two scales; `axes` has x and y as {domain, ticks, format, title}. */
 function frame(width, axes, label) {
   const height = Math.round(Math.min(360, Math.max(240, width * 0.45)));
   const longest = Math.max(...axes.y.ticks.map((tick) => axes.y.format(tick).length));
@@ -55,7 +55,7 @@ const accuracyChart = (() => {
   const methods = [...new Set(others.map((row) => row.method))];
   const level = shortPercent(content.confidence);
 
-  /** Ends of the interval around a row's accuracy: that of its difference from the full set. */
+  /** Returns the ends of the interval around a row's accuracy: the interval of its difference from the full set. */
   function ends(row) {
     if (row.full?.low == null || row.full.high == null) return null;
     return [row.mean + row.full.low - row.full.mean, row.mean + row.full.high - row.full.mean];
@@ -87,7 +87,7 @@ const accuracyChart = (() => {
     const [low, high] = extent(values), room = (high - low) * 0.08 || 0.01;
     const fractions = [...new Set(others.map((row) => row.fraction))].sort((a, b) => a - b);
     const domain = [0, Math.max(...fractions, 0.05) * 1.08];
-    // An interval may end above 100%, where no accuracy is.
+    // An interval may end above 100%, the largest possible accuracy.
     const steps = niceTicks(low - room, high + room, 6).filter((tick) => tick <= 1 + 1e-9);
     const digits = decimals(steps.map((tick) => 100 * tick), 4);
     const apart = fractions.every((f, i) => !i || ((f - fractions[i - 1]) / domain[1]) * width > 55);
@@ -141,7 +141,7 @@ const accuracyChart = (() => {
   return () => {
     if (!rows.length) {
       byId("accuracy-note").textContent =
-        "No trials yet, so what pruning costs is not known. In a workdir the stages sweep and report measure it.";
+        "No trials yet, so the accuracy that pruning costs is not known.";
       byId("accuracy-table").closest(".scroll").hidden = true;
       return;
     }
@@ -197,7 +197,7 @@ const heightChart = (() => {
   const { cut } = content.heights;
   const points = content.heights.share.map((share, i) => [share, content.heights.height[i]]).filter(([, h]) => h != null);
 
-  /** The last point at or before a share. */
+  /** Returns the last point at or before a share. */
   function before(share) {
     let low = 0, high = points.length - 1;
     while (low < high) {
@@ -251,11 +251,11 @@ const heightChart = (() => {
 
   return () => {
     if (!points.length) {
-      byId("heights-note").textContent = "None are at hand: not every selection is made with a tree of merges, or comes with it.";
+      byId("heights-note").textContent = "No heights are available: only selections from a dendrogram have them.";
       return;
     }
     byId("heights-note").textContent =
-      "How high the trees of merges are cut to prune a share; the median where there are several. With complete linkage " +
+      "The height at which dendrograms are cut to prune a share, the median over dendrograms. With complete linkage, " +
       "no two images of a group are farther apart than this. A flat start means near-duplicates.";
     onWidth(byId("heights-chart"), draw);
   };

@@ -1,11 +1,11 @@
-// The gallery: groups sorted, filtered and searched as arrays; only the cards of the page in view are elements.
+// The gallery: groups are sorted, filtered and searched as arrays; only the cards of the current page are elements.
 
 const gallery = (() => {
   const FIRST = 24, STEP = 500;
   const cards = byId("cards");
   const numGroups = groups.start.length;
   const orders = new Map();
-  const expanded = new Map();  // how many members of a group are shown, where it is not the usual number
+  const expanded = new Map();  // by group, the number of members shown if it is not the default
   let found = [], hit = null, page = 0;
 
   const members = (g) => range(groups.size[g]).map((i) => groups.start[g] + i);
@@ -22,13 +22,13 @@ const gallery = (() => {
   function ordered(name) {
     if (!orders.has(name)) {
       const key = Float64Array.from({ length: numGroups }, (_, g) => KEYS[name](g));
-      // The difference of two infinities is not a number, which counts as equal.
+      // The difference of two infinities is NaN, which `||` treats as equal.
       orders.set(name, range(numGroups).sort((a, b) => key[a] - key[b] || images.index[groups.start[a]] - images.index[groups.start[b]]));
     }
     return orders.get(name);
   }
 
-  /** Whether a row is what the user searches; null for an empty search. A number is an index, or a whole number in a name. */
+  /** Returns a test of rows for a search, or null for an empty search. A number matches an index, or a whole number in a name. */
   function matcher(query) {
     const text = query.trim().toLowerCase();
     if (!text) return null;
@@ -80,7 +80,7 @@ const gallery = (() => {
 
   function card(g) {
     const rows = members(g), first = rows[0], limit = expanded.get(g) ?? FIRST;
-    // What was searched is shown even where it stands far back, though not all of it where that is much.
+    // The image found is shown even if it is far back in its group, but a large group is not shown in full for it.
     let back = 0;
     const shown = rows.filter((row, i) => i < limit || (back < FIRST && hit?.(row) && ++back));
     const left = rows.length - shown.length;
@@ -131,7 +131,7 @@ const gallery = (() => {
 
   const isPage = (number) => number >= 0 && number < numPages();
 
-  /** Goes to a page before or after, and to its top; false at either end. */
+  /** Goes to the top of the previous or the next page; returns false if there is none. */
   function turn(by) {
     if (!isPage(page + by)) return false;
     show(page + by);
@@ -141,7 +141,7 @@ const gallery = (() => {
 
   const tiles = () => [...cards.querySelectorAll(".tile")];
 
-  /** The tile that has, or last had, the focus. */
+  /** Returns the tile that has the focus, or had it last. */
   const current = () => cards.querySelector('.tile[tabindex="0"]');
 
   function move(by) {
@@ -157,7 +157,7 @@ const gallery = (() => {
   }
 
   function listen() {
-    // One tile at a time is in the order of the Tab key: thousands would bar the way.
+    // Only one tile at a time is reachable with the Tab key, so that Tab does not have to pass thousands.
     cards.addEventListener("focusin", (event) => {
       const tile = event.target.closest(".tile");
       if (!tile) return;

@@ -1,4 +1,4 @@
-// Images by row: what is known of them, their thumbnails, the tiles that show them, and the one that is chosen.
+// Images by row: their data, their thumbnails, the tiles that show them, and the chosen image.
 
 const images = content.images;
 const groups = content.groups;
@@ -13,7 +13,7 @@ const isTrain = (row) => images.split[row] === TRAIN;
 const entryOf = (row) => images.id[row] ?? images.index[row];
 const markOf = (row) => (isTrain(row) ? marks.of(entryOf(row)) : null);
 
-/** An entry as this page writes it: an index becomes the id where there is one. */
+/** Returns an entry as this page writes it: the id of an image instead of its index, if it has an id. */
 const normalEntry = (() => {
   let ids;
   return (entry) => {
@@ -40,7 +40,7 @@ const thumbnails = (() => {
   const CACHED = 64;
   const cache = new Map();
   const root = document.documentElement;
-  // Small images are enlarged by whole numbers, so that their pixels stay as they are.
+  // Small images are enlarged by integer factors, so that all of their pixels have the same size.
   const scale = Math.max(1, Math.round(72 / Math.max(width, height)));
   const shrink = Math.min(1, 112 / Math.max(width, height));
   root.style.setProperty("--thumb-width", `${Math.round(width * scale * shrink)}px`);
@@ -72,7 +72,7 @@ const thumbnails = (() => {
     canvas.dataset.of = row;
     try {
       const image = await sheet(Math.floor(row / perSheet));
-      if (canvas.dataset.of !== String(row)) return;  // it was given to another image meanwhile
+      if (canvas.dataset.of !== String(row)) return;  // the canvas shows another image by now
       const x = (cell % columns) * width, y = Math.floor(cell / columns) * height;
       canvas.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
       canvas.dataset.drawn = "";
@@ -133,7 +133,7 @@ function refreshTile(tile) {
   else delete tile.dataset.mark;
 }
 
-/** A button that shows an image, and chooses it. */
+/** Returns a button that shows an image and chooses it. */
 function imageTile(row, caption, attributes = {}) {
   const tile = make(
     "button",

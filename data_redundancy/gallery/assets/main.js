@@ -1,4 +1,4 @@
-// The answer, the dock, the keys, the theme; then everything is built.
+// The answer, the dock, the keyboard, the theme; then the whole page is built.
 
 function showAnswer() {
   const { dataset, selection, answer } = content;
@@ -82,19 +82,19 @@ function onKey(event) {
     return;
   }
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  // Elsewhere arrows scroll.
+  // Outside of the gallery, arrow keys scroll.
   const scrolls = key.startsWith("Arrow") && !event.target.closest("#cards .tile");
   if (!Object.hasOwn(KEYS, key) || scrolls) return;
   event.preventDefault();
   KEYS[key]();
 }
 
-/** In both: the head can wait for the one only, and only the other one is there after every reload (see store.js). */
+/** Saves the theme in both stores: the head cannot wait for IndexedDB, and localStorage may be empty after a reload (see store.js). */
 function keepTheme(theme) {
   try {
     localStorage.setItem("data_redundancy theme", theme);
   } catch { /* storage may be forbidden */ }
-  store.write("theme", theme).catch(() => { /* then it lasts as long as the page */ });
+  store.write("theme", theme).catch(() => { /* the theme then lasts until the page is closed */ });
 }
 
 function listenToTheme() {
@@ -112,7 +112,7 @@ function listenToTheme() {
   });
   system.addEventListener("change", show);
   show();
-  store.read("theme").then((theme) => theme && !root.dataset.theme && change(theme), () => { /* none is stored */ });
+  store.read("theme").then((theme) => theme && !root.dataset.theme && change(theme), () => { /* no theme is stored */ });
 }
 
 showAnswer();

@@ -1,10 +1,10 @@
-// The embedding map: a canvas, since it may hold a hundred thousand points. Kept ones are discs, pruned ones rings.
+// The embedding map: a canvas, since it may have a hundred thousand points. Kept images are discs, pruned ones rings.
 
 const embeddingMap = (() => {
-  const NAMED = 10;  // colours of the style sheet; beyond these they are computed
+  const NAMED = 10;  // classes with colours of the style sheet; further colours are computed
   const REACH = 12;  // pixels
   const canvas = byId("map-canvas"), frameElement = byId("map-frame"), tip = byId("map-tip");
-  const view = { zoom: 1, x: 0, y: 0 };  // x and y: the shift of the middle, in pixels
+  const view = { zoom: 1, x: 0, y: 0 };  // x and y: the offset of the centre, in pixels
   let points, width = 0, height = 0, onlyLabel = null, cells = new Map(), scheduled = false;
 
   function cssColour(label) {
@@ -13,7 +13,7 @@ const embeddingMap = (() => {
     return `light-dark(hsl(${hue} 65% ${light}%), hsl(${hue} 60% ${light + 24}%))`;
   }
 
-  /** A colour as the canvas understands it, in the theme of now. */
+  /** Returns a colour as the canvas understands it, in the current theme. */
   function resolved(colour) {
     frameElement.style.color = colour;
     return getComputedStyle(frameElement).color;
@@ -77,7 +77,7 @@ const embeddingMap = (() => {
 
   const cellOf = (x, y) => Math.floor(y / REACH) * 10000 + Math.floor(x / REACH);
 
-  /** The drawn point nearest to a place, within REACH; null where there is none. */
+  /** Returns the drawn point nearest to a position, within REACH, or null. */
   function nearest(x, y) {
     let best = null, least = REACH ** 2;
     for (const dy of [-REACH, 0, REACH]) {

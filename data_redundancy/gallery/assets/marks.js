@@ -1,11 +1,11 @@
 // The user's veto: images marked "keep" or "drop". An entry names an image as veto.json does: by its id, or by its index
-// where it has none.
+// if it has no id.
 
 const marks = (() => {
   const FORMAT = "data_redundancy veto";
   const KEY = `${FORMAT} ${content.dataset.digest} ${content.selection.name}`;
   const listeners = [];
-  const past = [];  // what undoes every change, the latest last
+  const past = [];  // functions that undo the changes, the latest last
   let marked = new Map(), changes = 0;
 
   const isEntry = (entry) => typeof entry === "string" || (Number.isSafeInteger(entry) && entry >= 0);
@@ -22,12 +22,12 @@ const marks = (() => {
       marked = toMap(stored);
       past.length = 0;
       tell();
-    } catch { /* nothing is stored where nothing can be */ }
+    } catch { /* storage may be forbidden */ }
   }
 
   const same = (one, other) => JSON.stringify([one.keep, one.drop]) === JSON.stringify([other.keep, other.drop]);
 
-  /** Those with a mark, indices first, in order. */
+  /** Returns the sorted entries with a mark, indices before ids. */
   function entries(mark) {
     const found = [...marked].filter(([, its]) => its === mark).map(([entry]) => entry);
     const numbers = found.filter((entry) => typeof entry === "number").sort((a, b) => a - b);
@@ -80,7 +80,7 @@ const marks = (() => {
     };
   }
 
-  /** Takes the marks of a veto.json; throws an Error that says what is wrong with it. */
+  /** Loads the marks of a veto.json; throws an Error that says what is wrong with the file. */
   function load(text, normal) {
     let veto;
     try {
@@ -104,7 +104,7 @@ const marks = (() => {
   }
 
   const restored = restore();
-  // Another tab may have changed them meanwhile.
+  // Another tab may have changed the marks meanwhile.
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && restore());
   return {
     of: (entry) => marked.get(entry) ?? null,

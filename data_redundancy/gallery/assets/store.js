@@ -1,5 +1,5 @@
-// What outlives the page. IndexedDB, since the localStorage of a page opened from disk comes up empty now and then after a
-// reload, and what is written then is lost (Chromium 156).
+// Values that are kept when the page is closed. They are in IndexedDB, because the localStorage of a page opened from disk
+// is sometimes empty after a reload, and values written then are lost (Chromium 156).
 
 const store = (() => {
   const NAME = "veto";
@@ -32,6 +32,6 @@ const store = (() => {
   }
 
   const opened = open();
-  opened.catch(() => { /* told when something is to be written */ });
+  opened.catch(() => { /* reported when a value is written */ });
   return { read, write };
 })();

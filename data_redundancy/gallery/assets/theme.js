@@ -1,4 +1,4 @@
-// In the head, so that the page is not drawn in the other theme first.
+// This script is in the head, so that the page is never drawn in the other theme first.
 try {
   const theme = localStorage.getItem("data_redundancy theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;

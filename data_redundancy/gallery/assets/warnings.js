@@ -1,4 +1,4 @@
-// What a user should look at: likely label errors, leaks from the test set, classes that lose.
+// Warnings: likely label errors, leaks from the test set, classes that lose accuracy.
 
 const warningsPanel = (() => {
   const STEP = 12;
@@ -22,7 +22,7 @@ const warningsPanel = (() => {
     );
   }
 
-  /** A list that grows by STEP at a time, since there may be thousands. */
+  /** Returns a list that shows STEP more cards at a time, since there may be thousands, and the button for more. */
   function growing(list, cards) {
     const more = make("button", { type: "button", onclick: grow });
     function grow() {
@@ -61,10 +61,10 @@ const warningsPanel = (() => {
     const { label_errors: errors, leaks, losing_classes: classes, notes } = content.warnings;
     byId("warnings-body").replaceChildren(
       part("label-errors", "Likely label errors", errors.length,
-        "Training images this near to each other, with different labels.",
+        "Training images with different labels that are near each other.",
         ...growing(make("ul", { class: "pairs" }), errors.map((error) => () => pair(error.a, error.b, error)))),
       part("leaks", "Possible leaks", leaks.length,
-        "Each of these test images has a training image this near to it. Where the two are copies, they flatter the test accuracy.",
+        "Test images that are near a training image. Copies of training images inflate the test accuracy.",
         ...growing(make("ul", { class: "pairs" }), leaks.map((leak) => () => pair(leak.test, leak.train, leak)))),
       part("losing-classes", "Classes that lose most", classes.length,
         `Change of the class's test accuracy against the full set; ${shortPercent(content.confidence)} intervals.`,
