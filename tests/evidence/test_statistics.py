@@ -1,3 +1,5 @@
+"""Summaries of trials: the numbers, their tables and their plots."""
+
 import csv
 import io
 import math
@@ -16,7 +18,6 @@ from data_redundancy.evidence import (
     ClassChange,
     Difference,
     Row,
-    Trial,
     accuracy_plot,
     difference_plot,
     format_markdown,
@@ -24,18 +25,9 @@ from data_redundancy.evidence import (
     summarise,
     write_csv,
 )
+from helpers.evidence_trials import runs, trial
 
 CLASSES = ("cat", "dog")
-
-
-def trial(method="full", fraction=0.0, seed=0, accuracy=0.9, classes=None, num_kept=None):
-    classes = [accuracy, accuracy] if classes is None else classes
-    num_kept = round(1000 * (1 - fraction)) if num_kept is None else num_kept
-    return Trial(method, fraction, seed, num_kept, accuracy, np.array(classes, dtype=np.float64))
-
-
-def runs(method, fraction, accuracies, first_seed=0):
-    return [trial(method, fraction, seed, accuracy) for seed, accuracy in enumerate(accuracies, first_seed)]
 
 
 def three_sides():
