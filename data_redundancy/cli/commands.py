@@ -70,7 +70,7 @@ class Command:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shard:
+class ShardRule:
     """The rule of --shard: i/n with i from 0 to n-1."""
 
     def parse(self, argument: str, text: str) -> tuple[int, int]:
@@ -145,7 +145,7 @@ COMMANDS: dict[str, Command] = {
                     "FRACTION",
                     "sweep.fractions",
                 ),
-                Option("shard", Shard(), "run every n-th trial, from the i-th on (0 to n-1), for n jobs", "i/n"),
+                Option("shard", ShardRule(), "run every n-th trial, from the i-th on (0 to n-1), for n jobs", "i/n"),
             ),
             reads=("sweep", "evidence.margin", "evidence.confidence", "model", "train", "input", "embed.batch_size"),
         ),

@@ -1,5 +1,6 @@
 """Exports of an experiment: the selection to export, its source, and the description of the exported data set."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_redundancy import data
+from data_redundancy import data, exporting
 from data_redundancy.data.splits import StreamedSplit
 from data_redundancy.data.tfds.builder import open_prepared
 from data_redundancy.errors import InputError, did_you_mean
 from data_redundancy.experiment.dataset import DEFAULT_VERSION
 from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.exporting import contents, driver
 from data_redundancy.exporting.contents import Contents
 from data_redundancy.exporting.format import Description
 from data_redundancy.exporting.source import NpzSource, Source, TfdsSource
@@ -58,6 +60,18 @@ def locate_out(out: str) -> pathlib.Path:
     if filesystems.is_remote(path):
         raise InputError("out", out, "must be a local path", "Export to a local directory and copy it to the bucket")
     return pathlib.Path(path).resolve()
+
+
+def check_free(
+    experiment: Experiment, selection: epath.Path, out: pathlib.Path, format_name: str, *, overwrite: bool
+) -> None:
+    """Raises InputError if `out` cannot be written, or would replace the workdir or the selection."""
+    if format_name in exporting.LISTS:
+        driver.check_file_free(out, overwrite=overwrite)
+        return
+    paths = (experiment.workdir.root, selection)
+    keep_clear_of = [pathlib.Path(path) for path in paths if not filesystems.is_remote(path)]
+    driver.check_free(out, overwrite=overwrite, keep_clear_of=keep_clear_of)
 
 
 def read_keep(selection: epath.Path, dataset: data.Dataset) -> np.ndarray:
@@ -156,3 +170,86 @@ def _tfds_name(name: str) -> str:
     """The name with the characters that TFDS allows in one."""
     safe = re.sub(r"[^a-z0-9_]", "_", name.lower())
     return safe if safe[:1].isalpha() else f"d_{safe}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportFormat:
+    """How an export is written.
+
+    Attributes:
+        name: one of `exporting.FORMATS`.
+        file_format: of TFDS data sets: `tfrecord` or `array_record`; None for that of the source.
+        splits: the other splits to copy: `all`, `none`, or names with commas.
+        num_shards: files per split; None for a number by their size.
+    """
+
+    name: str
+    file_format: str | None
+    splits: str
+    num_shards: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """An export that was written.
+
+    Attributes:
+        about: the description of the data set.
+        num_resumed: files that an earlier run had written.
+    """
+
+    about: Description
+    num_resumed: int
+
+
+def export(
+    source: Source,
+    dataset: data.Dataset,
+    selection: epath.Path,
+    keep: np.ndarray,
+    out: pathlib.Path,
+    chosen_format: ExportFormat,
+    *,
+    overwrite: bool,
+) -> Written:
+    """Writes a data set with its images.
+
+    Args:
+        source: of the images.
+        dataset: of the experiment.
+        selection: its directory.
+        keep: [K] int64, the indices to export.
+        out: the directory to write.
+        chosen_format: how to write it.
+        overwrite: whether to replace `out` once the new one is complete.
+    """
+    lengths = None
+    if chosen_format.name == "tfds" and isinstance(source, TfdsSource):
+        from data_redundancy.exporting.tfds import file_lengths
+
+        lengths = file_lengths(source)
+    chosen = contents.choose(
+        source,
+        dataset.train.name,
+        keep,
+        splits=chosen_format.splits,
+        num_shards=chosen_format.num_shards,
+        shard_lengths=lengths,
+    )
+    about = describe(source, dataset, selection, chosen)
+    num_resumed = driver.export(
+        out,
+        exporting.writer(chosen_format.name, chosen, file_format=chosen_format.file_format),
+        chosen.shards,
+        chosen.examples,
+        about,
+        plan={
+            "format": chosen_format.name,
+            "file_format": chosen_format.file_format,
+            "keep": hashlib.sha256(keep.astype("<i8").tobytes()).hexdigest()[:16],
+            "dataset": dataset.fingerprint(),
+            "code_version": __version__,
+        },
+        overwrite=overwrite,
+    )
+    return Written(about, num_resumed)

@@ -28,7 +28,7 @@ _DIGITS = 12  # of the digest in a file name
 
 
 @dataclass(frozen=True)
-class Layout:
+class SheetLayout:
     """The arrangement of images on sheets: image i is on sheet i // (columns * rows), row by row.
 
     Attributes:
@@ -51,17 +51,17 @@ class Layout:
         return self.columns * self.rows
 
 
-def make_layout(image_shape: tuple[int, int, int], num_images: int) -> Layout:
+def make_layout(image_shape: tuple[int, int, int], num_images: int) -> SheetLayout:
     """Returns the layout for a number of images of shape (H, W, C)."""
     height, width, _ = image_shape
     shrink = min(1.0, SIDE / max(height, width))
     height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
     columns = max(1, min(_SHEET_SIDE // width, math.isqrt(num_images)))
     rows = max(1, min(_SHEET_SIDE // height, math.ceil(num_images / columns)))
-    return Layout(width, height, columns, rows, lossless=math.prod(image_shape) <= _SMALL)
+    return SheetLayout(width, height, columns, rows, lossless=math.prod(image_shape) <= _SMALL)
 
 
-def make_sheets(images: Iterable[np.ndarray], layout: Layout) -> Iterator[bytes]:
+def make_sheets(images: Iterable[np.ndarray], layout: SheetLayout) -> Iterator[bytes]:
     """Puts images on sheets, with one sheet in memory at a time.
 
     Args:
@@ -147,18 +147,18 @@ def _as_uri(sheet: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(sheet).decode()}"
 
 
-def _empty(layout: Layout) -> Image.Image:
+def _empty(layout: SheetLayout) -> Image.Image:
     return Image.new("RGB", (layout.columns * layout.width, layout.rows * layout.height))
 
 
-def _thumbnail(image: np.ndarray, layout: Layout) -> Image.Image:
+def _thumbnail(image: np.ndarray, layout: SheetLayout) -> Image.Image:
     pixels = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
     thumbnail = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
     size = layout.width, layout.height
     return thumbnail if thumbnail.size == size else thumbnail.resize(size, Image.Resampling.LANCZOS)
 
 
-def _encode(sheet: Image.Image, layout: Layout) -> bytes:
+def _encode(sheet: Image.Image, layout: SheetLayout) -> bytes:
     file = io.BytesIO()
     sheet.save(file, "WEBP", lossless=layout.lossless, quality=_QUALITY, method=4)
     return file.getvalue()

@@ -20,16 +20,15 @@ Example:
 
 import dataclasses
 import logging
-from typing import Any
 
 from data_redundancy.experiment import answers, questions, rounds
 from data_redundancy.experiment.experiment import Experiment
 from data_redundancy.experiment.preview import Step, step
 from data_redundancy.experiment.questions import Question
 from data_redundancy.experiment.requirements import commands_before
-from data_redundancy.experiment.result import CommandResult
 from data_redundancy.experiment.trials import can_run_in_parallel
 from data_redundancy.reporting import answer_lines
+from data_redundancy.reporting.answer_result import AnswerResult, make_answer_result
 from data_redundancy.runtime import devices
 from data_redundancy.stages import report
 from data_redundancy.stages.run import preview_stages, run_stages
@@ -46,37 +45,6 @@ class Options:
     """
 
     largest: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class AnswerResult(CommandResult):
-    """The answer.
-
-    Attributes:
-        method: that selects.
-        prune_fraction: the fraction that the answer describes at length.
-        outcome: of the test against the margin.
-        found: the numbers of the answer, as its file has them.
-        searched: the outcome of every fraction of a search, and the largest that can be pruned; None without a search.
-        keep_list: path of the keep list.
-        answer: path of the answer's file.
-        report: path of the page.
-        lines: the answer in words.
-    """
-
-    method: str
-    prune_fraction: float
-    outcome: str
-    found: dict[str, Any]
-    searched: dict[str, Any] | None
-    keep_list: str
-    answer: str
-    report: str
-    lines: tuple[str, ...]
-
-    def text(self) -> str:
-        """Returns the answer in words."""
-        return "\n" + "\n".join(self.lines)
 
 
 def run(experiment: Experiment, options: Options) -> AnswerResult:
@@ -102,7 +70,7 @@ def run(experiment: Experiment, options: Options) -> AnswerResult:
     if options.largest:
         asked.answers.save(question, None, rounds.search_as_saved(question, found))
     chosen = answer_lines.chosen_answer(question, found)
-    result = _result(experiment, question, found, chosen, searched=options.largest)
+    result = make_answer_result(experiment, question, found, chosen, searched=options.largest)
     try:
         _report(experiment, question, found, chosen)
     except BaseException:
@@ -126,33 +94,6 @@ def _report(
     sweep = question.sweep(fractions=list(found), num_seeds=num_seeds)
     varied = experiment.vary(fraction=chosen.fraction, seed=question.seed, **sweep)
     report.run(varied, report.Options(warn_of_unfinished=False))
-
-
-def _result(
-    experiment: Experiment,
-    question: Question,
-    found: dict[float, rounds.Answer],
-    chosen: rounds.Answer,
-    *,
-    searched: bool,
-) -> AnswerResult:
-    workdir = experiment.workdir
-    selection = answer_lines.selections(question, chosen)[0]
-    return AnswerResult(
-        method=question.method,
-        prune_fraction=chosen.fraction,
-        outcome=str(chosen.decision.outcome),
-        found=rounds.as_saved(chosen),
-        searched=rounds.search_as_saved(question, found) if searched else None,
-        keep_list=workdir.show(workdir.selection(selection) / "keep.npy"),
-        answer=workdir.show(workdir.answer(question.name(chosen.fraction))),
-        report=workdir.show(workdir.report / "index.html"),
-        lines=(
-            *(answer_lines.search_lines(question, found) if searched else []),
-            *answer_lines.answer_lines(experiment, question, chosen),
-            *answer_lines.place_lines(experiment, question, chosen),
-        ),
-    )
 
 
 def preview(experiment: Experiment, options: Options) -> list[Step]:

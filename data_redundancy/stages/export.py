@@ -18,11 +18,9 @@ Example:
 """
 
 import dataclasses
-import hashlib
 import logging
 import pathlib
 
-import numpy as np
 from etils import epath
 
 from data_redundancy import exporting
@@ -32,11 +30,10 @@ from data_redundancy.experiment import exports
 from data_redundancy.experiment.experiment import Experiment
 from data_redundancy.experiment.preview import Step
 from data_redundancy.experiment.result import CommandResult
-from data_redundancy.exporting import contents, driver, keep_lists
-from data_redundancy.exporting.source import Source, TfdsSource, local_files
+from data_redundancy.exporting import driver, keep_lists
+from data_redundancy.exporting.source import local_files
 from data_redundancy.runtime import devices
-from data_redundancy.store import artifacts, filesystems
-from data_redundancy.version import __version__
+from data_redundancy.store import artifacts
 
 log = logging.getLogger("data_redundancy")
 
@@ -97,7 +94,7 @@ def run(experiment: Experiment, options: Options) -> ExportResult:
     """Runs the command."""
     workdir = experiment.workdir
     selection, out = exports.find_selection(workdir, options.selection), exports.locate_out(options.out)
-    _check_free(experiment, selection, out, options)
+    exports.check_free(experiment, selection, out, options.format, overwrite=options.overwrite)
     dataset = experiment.dataset
     keep = exports.read_keep(selection, dataset)
     if options.format in exporting.LISTS:
@@ -108,62 +105,25 @@ def run(experiment: Experiment, options: Options) -> ExportResult:
         source = exports.open_source(experiment)
         files = local_files(source)
         driver.check_free(out, overwrite=options.overwrite, keep_clear_of=files, keep_out_of=files)
-        return _export(experiment, source, selection, keep, out, options)
+        written = exports.export(
+            source,
+            dataset,
+            selection,
+            keep,
+            out,
+            exports.ExportFormat(options.format, options.file_format, options.splits or "all", options.num_shards),
+            overwrite=options.overwrite,
+        )
+    _log(written, out, to_tfds=options.format == "tfds")
+    return ExportResult(str(selection), str(out), options.format, dict(written.about.num_examples), written.num_resumed)
 
 
-def _check_free(experiment: Experiment, selection: epath.Path, out: pathlib.Path, options: Options) -> None:
-    """Raises InputError if `out` cannot be written, or would replace the workdir or the selection."""
-    if options.format in exporting.LISTS:
-        driver.check_file_free(out, overwrite=options.overwrite)
-        return
-    paths = (experiment.workdir.root, selection)
-    keep_clear_of = [pathlib.Path(path) for path in paths if not filesystems.is_remote(path)]
-    driver.check_free(out, overwrite=options.overwrite, keep_clear_of=keep_clear_of)
-
-
-def _export(
-    experiment: Experiment,
-    source: Source,
-    selection: epath.Path,
-    keep: np.ndarray,
-    out: pathlib.Path,
-    options: Options,
-) -> ExportResult:
-    """Writes a data set with its images."""
-    dataset, to_tfds, lengths = experiment.dataset, options.format == "tfds", None
-    if to_tfds and isinstance(source, TfdsSource):
-        from data_redundancy.exporting.tfds import file_lengths
-
-        lengths = file_lengths(source)
-    chosen = contents.choose(
-        source,
-        dataset.train.name,
-        keep,
-        others=options.splits or "all",
-        num_shards=options.num_shards,
-        shard_lengths=lengths,
-    )
-    about = exports.describe(source, dataset, selection, chosen)
-    num_resumed = driver.export(
-        out,
-        exporting.writer(options.format, chosen, file_format=options.file_format),
-        chosen.shards,
-        chosen.examples,
-        about,
-        plan={
-            "format": options.format,
-            "file_format": options.file_format,
-            "keep": hashlib.sha256(keep.astype("<i8").tobytes()).hexdigest()[:16],
-            "dataset": dataset.fingerprint(),
-            "code_version": __version__,
-        },
-        overwrite=options.overwrite,
-    )
-    counts = ", ".join(f"{number:,} {split}" for split, number in chosen.num_examples.items())
+def _log(written: exports.Written, out: pathlib.Path, *, to_tfds: bool) -> None:
+    about = written.about
+    counts = ", ".join(f"{number:,} {split}" for split, number in about.num_examples.items())
     how = f'; tfds.load("{about.name}:{about.version}", data_dir="{out}") reads it' if to_tfds else ""
-    before = f", including {num_resumed} files of an earlier run" if num_resumed else ""
+    before = f", including {written.num_resumed} files of an earlier run" if written.num_resumed else ""
     log.info("export: %s examples written%s (%s%s)", counts, before, out, how)
-    return ExportResult(str(selection), str(out), options.format, dict(chosen.num_examples), num_resumed)
 
 
 def _write_list(out: pathlib.Path, list_format: str, selection: epath.Path) -> None:
@@ -179,5 +139,5 @@ def preview(experiment: Experiment, options: Options) -> list[Step]:
         InputError: if there is no such selection, or `out` cannot be written.
     """
     selection, out = exports.find_selection(experiment.workdir, options.selection), exports.locate_out(options.out)
-    _check_free(experiment, selection, out, options)
+    exports.check_free(experiment, selection, out, options.format, overwrite=options.overwrite)
     return [Step("export", "run", f"{selection.name} as {options.format}, in {out}")]
