@@ -1,4 +1,4 @@
-"""Data sets: sources, canonical order, augmentation and batches."""
+"""Data sets: loading them, augmentation and batches; and embeddings from files."""
 
 from data_redundancy.data.loading import load
 from data_redundancy.data.splits import Dataset, Split

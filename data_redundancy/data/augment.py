@@ -1,7 +1,7 @@
 """Random augmentation of images on the device, as pure functions of (seed, epoch, index).
 
-Nothing here keeps an iterator's state: the same example in the same epoch of the same seed is always augmented the same
-way, whatever batch or device it lands on.
+There is no state: the same example in the same epoch with the same seed is always augmented in the same way, in every
+batch and on every device.
 """
 
 import jax
@@ -9,32 +9,32 @@ import jax.numpy as jnp
 
 
 def normalise(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-    """Maps uint8 images [..., C] to float32 with the given per-channel mean and std [C] (both in units of 0..255)."""
+    """Normalises uint8 images [..., C] to float32 by the mean and std [C] of each channel (both in units of 0..255)."""
     return (images.astype(jnp.float32) - mean) / std
 
 
 def example_keys(seed: jax.Array, epoch: jax.Array, index: jax.Array) -> jax.Array:
-    """Random keys [B] for examples `index` [B] in epochs `epoch` [B] of the run `seed` (a scalar)."""
+    """Returns random keys [B] for the examples `index` [B] in the epochs `epoch` [B] of a run with a scalar `seed`."""
     key = jax.random.key(seed)
     return jax.vmap(lambda e, i: jax.random.fold_in(jax.random.fold_in(key, e), i))(epoch, index)
 
 
 def augment(keys: jax.Array, images: jax.Array, *, pad: int, flip: bool, cutout: int) -> jax.Array:
-    """Pad-and-crop, horizontal flip and cutout, each example with its own key.
+    """Pads and crops, flips and cuts out a square of each image, at random.
 
     Args:
-        keys: [B] random keys.
-        images: [B, H, W, C] float, normalised (zero is the data set's mean).
-        pad: pixels of zeros added on every side before a crop of the original size; 0 for none.
-        flip: whether to mirror left-right with probability one half.
-        cutout: side of a square set to zero around a random centre, clipped at the border (DeVries and Taylor 2017); 0
-            for none.
+        keys: [B] random keys, one per image.
+        images: [B, H, W, C] float, normalised, so that zero is the mean of the data set.
+        pad: width in pixels of the zeros added on every side before a crop of the original size; 0: no crop.
+        flip: whether to mirror left and right with probability one half.
+        cutout: side in pixels of a square around a random centre that is set to zero, clipped at the border (DeVries
+            and Taylor 2017); 0: no square.
 
     Returns:
-        [B, H, W, C], the dtype of `images`.
+        [B, H, W, C], of the dtype of `images`.
     """
 
-    def one(key, image):
+    def one(key: jax.Array, image: jax.Array) -> jax.Array:
         crop_key, flip_key, cutout_key = jax.random.split(key, 3)
         if pad:
             image = _pad_and_crop(crop_key, image, pad)

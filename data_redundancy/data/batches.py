@@ -1,4 +1,4 @@
-"""Which examples each step sees: indices only, computed on the host, as pure functions of (seed, step)."""
+"""The indices of the examples in each batch, computed on the host as pure functions of (seed, step)."""
 
 import dataclasses
 import functools
@@ -9,11 +9,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class TrainBatches:
-    """A run of consecutive training batches.
+    """Consecutive training batches.
 
     Attributes:
         index: [steps, B] int32, positions in canonical order.
-        epoch: [steps, B] int32, the epoch each row belongs to.
+        epoch: [steps, B] int32, the epoch of each entry of `index`.
     """
 
     index: np.ndarray
@@ -21,17 +21,17 @@ class TrainBatches:
 
 
 def train_batches(keep: np.ndarray, *, batch_size: int, seed: int, first_step: int, num_steps: int) -> TrainBatches:
-    """The batches of steps `first_step` to `first_step + num_steps - 1`.
+    """Returns the batches of the steps `first_step` to `first_step + num_steps - 1`.
 
-    Epochs follow each other without a gap: a batch may hold the end of one and the start of the next, so that every
-    example is seen exactly once per epoch and no remainder is dropped, whatever the batch size.
+    Epochs follow each other without a gap: a batch may contain the end of one epoch and the start of the next. So, for
+    every batch size, each example is seen exactly once per epoch.
 
     Args:
-        keep: [K] int64 indices to train on.
-        batch_size: rows per step over all devices; may exceed K.
+        keep: [K] int64, the indices of the examples to train on.
+        batch_size: the number of examples per step over all devices; may exceed K.
         seed: seed of the run; the order of epoch e depends on (seed, e) alone.
-        first_step: the step to begin with, from 0.
-        num_steps: how many batches.
+        first_step: the first step, from 0.
+        num_steps: the number of batches.
     """
     position = np.arange(first_step * batch_size, (first_step + num_steps) * batch_size)
     epoch, offset = np.divmod(position, len(keep))
@@ -44,7 +44,7 @@ def train_batches(keep: np.ndarray, *, batch_size: int, seed: int, first_step: i
 
 
 class _Key:
-    """A keep list as a key of a cache: by identity, and so without looking at a million numbers in every step."""
+    """A keep list as the key of a cache, compared by identity, because comparing a million numbers would be slow."""
 
     def __init__(self, keep: np.ndarray):
         self.keep = keep
@@ -56,7 +56,7 @@ class _Key:
         return isinstance(other, _Key) and other.keep is self.keep
 
 
-@functools.lru_cache(maxsize=2)  # a batch may hold the end of one epoch and the start of the next
+@functools.lru_cache(maxsize=2)  # a batch may contain the end of one epoch and the start of the next
 def _epoch_order(key: _Key, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(key.keep)
 
@@ -64,12 +64,17 @@ def _epoch_order(key: _Key, seed: int, epoch: int) -> np.ndarray:
 def inference_batches(
     start: int, stop: int, *, batch_size: int, num_batches: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Covers the rows [start, stop) in order, padded to `num_batches` full batches.
+    """Divides the rows [start, stop) into batches, in order, and pads these to `num_batches` full batches.
 
-    `num_batches` may exceed what the rows need: processes with fewer rows still run as many batches as the others.
+    Args:
+        start: the first row.
+        stop: the row after the last one.
+        batch_size: the number of entries per batch.
+        num_batches: the number of batches; may exceed what the rows need, because processes with fewer rows must run
+            as many batches as the others.
 
     Yields:
-        index [batch_size] int32 and mask [batch_size] bool, False where a row only fills the batch up.
+        index [batch_size] int32 and mask [batch_size] bool, which is False for entries that are padding.
     """
     for first in range(start, start + num_batches * batch_size, batch_size):
         index = np.arange(first, first + batch_size)

@@ -1,5 +1,6 @@
 """Loads a data set from an `.npz` file or from a prepared TFDS data set."""
 
+import functools
 from collections.abc import Sequence
 from os import PathLike
 
@@ -20,41 +21,42 @@ def load(
     stream: bool = False,
     catalog_dir: str | PathLike[str] | None = None,
 ) -> Dataset:
-    """Reads a data set into memory, or all of it but the images.
+    """Reads a data set, with or without its images.
 
     Args:
-        name: the path of an `.npz` file, or the name of a prepared TFDS data set, with `/config` where it has one.
-        version: the TFDS version, such as `1.0.0`; the highest prepared one by default. An `.npz` file has none.
-        data_dir: where TFDS data sets are; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`. Not used for an
-            `.npz` file.
+        name: the path of an `.npz` file, or the name of a prepared TFDS data set, with `/config` if it has one.
+        version: the TFDS version, such as `1.0.0`; by default the highest prepared one. An `.npz` file has none.
+        data_dir: the directory of TFDS data sets; by default `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`. Ignored
+            for an `.npz` file.
         train_split: a split expression such as `train`, `train[:90%]` or `train[:5000]+test[100:]`.
-        test_split: the same, for the split to measure on.
-        class_names: names to use instead of the source's, one per class.
-        stream: whether to leave the images where they are; the splits are then `StreamedSplit`s. TFDS data sets only.
-        catalog_dir: where the list of all records is kept that streaming needs; by default `catalog` in the data set's
-            own directory. It is made where it is not there yet, which reads all of the data set once.
+        test_split: the same, for the split on which accuracy is measured.
+        class_names: names to use instead of those of the source, one per class.
+        stream: whether to read images only when they are needed; the splits are then `StreamedSplit`s. For TFDS data
+            sets only.
+        catalog_dir: the directory of the list of all records, which streaming needs; by default `catalog` in the
+            directory of the data set. If the list is missing it is written, which reads the whole data set once.
 
     Returns:
-        The data set; reading the same source again gives the same arrays.
+        The data set. Reading the same source again gives the same arrays.
 
     Raises:
-        InputError: if the source is missing or is not a uint8 image-classification data set.
+        InputError: if the source is missing or is not an image-classification data set of uint8 images.
     """
     if not name:
-        raise InputError("name: is empty; allowed: the path of an .npz file, or the name of a prepared TFDS data set")
+        fix = "Give the path of an .npz file or the name of a prepared TFDS data set"
+        raise InputError("name", name, "must not be empty", fix)
     if name.endswith(".npz"):
         if stream:
-            raise InputError(f"stream: {name} is an .npz file; allowed: memory, or a prepared TFDS data set")
+            raise InputError("stream", None, f"needs a TFDS data set, but {name} is an .npz file")
         if version:
-            raise InputError(f"version: {name} is an .npz file, which has no version, but got {version!r}")
+            raise InputError("version", version, f"must be empty for {name}, because an .npz file has no version")
         return npz.load(name, train_split=train_split, test_split=test_split, class_names=class_names)
-    options = {"catalog_dir": catalog_dir} if stream else {}
-    return (source.load_streamed if stream else source.load)(
+    load_tfds = functools.partial(source.load_streamed, catalog_dir=catalog_dir) if stream else source.load
+    return load_tfds(
         name,
         version=version,
         data_dir=data_dir,
         train_split=train_split,
         test_split=test_split,
         class_names=class_names,
-        **options,
     )

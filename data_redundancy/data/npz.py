@@ -1,35 +1,36 @@
-"""Reads images and labels from an `.npz` file; needs nothing but NumPy."""
+"""Reads images and labels from an `.npz` file."""
 
 import dataclasses
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
-from data_redundancy.data.splits import Dataset, Split, check_labels, choose_class_names
+from data_redundancy.data.splits import Dataset, Split, check_label_range, choose_class_names
 from data_redundancy.errors import InputError
+from data_redundancy.store.filesystems import reason
 
 _TRAIN_KEYS = ("image_train", "label_train")
 _TEST_KEYS = ("image_test", "label_test")
-_SPLITS_ALLOWED = "allowed: train, test, slices such as train[:90%] or train[100:200], and sums such as train+test"
+_USE_A_SPLIT = "Use train, test, a slice such as train[:90%] or train[100:200], or a sum such as train+test"
 _TERM = re.compile(
     r"(?P<split>\w+)(\[((?P<start>-?\d+)(?P<start_unit>%?))?:((?P<stop>-?\d+)(?P<stop_unit>%?))?\])?", re.ASCII
 )
-# Classes are counted by the largest label where nobody names them: a stray label must not ask for billions of names.
+# Without names, the largest label determines the number of classes. A wrong label must not lead to billions of names.
 _MAX_UNNAMED_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NpzContents:
-    """The checked arrays of an `.npz` file.
+    """The validated arrays of an `.npz` file.
 
     Attributes:
-        images: for `train` and, where the file has it, `test`: [N, H, W, C] uint8.
-        labels: for the same splits: [N] int32.
+        images: [N, H, W, C] uint8 for `train` and, if the file has it, `test`.
+        labels: [N] int32 for the same splits.
         class_names: one name per class.
     """
 
@@ -48,59 +49,66 @@ def load(path: str | PathLike[str], *, train_split: str, test_split: str, class_
         class_names: one name per class, or none.
 
     Returns:
-        The data set, without ids; its name is the file's base name.
+        The data set, without ids. Its name is the base name of the file.
 
     Raises:
-        InputError: as `read_npz`, and for a malformed or empty split.
+        InputError: naming the path or an argument; see `read_npz` and `split_ranges`.
     """
     contents = read_npz(path, class_names=class_names)
     return Dataset(
         name=Path(path).name,
         version="",
         class_names=contents.class_names,
-        train=_read_split(contents, train_split, field="train_split"),
-        test=_read_split(contents, test_split, field="test_split"),
+        train=_read_split(contents, train_split, "train_split"),
+        test=_read_split(contents, test_split, "test_split"),
     )
 
 
 def read_npz(
     path: str | PathLike[str], *, class_names: Sequence[str] = (), test_is_optional: bool = False
 ) -> NpzContents:
-    """Reads and checks `image_train label_train image_test label_test` and, where there is one, `class_names`.
+    """Reads `image_train label_train image_test label_test` and, if the file has them, `class_names`.
 
     Args:
-        path: the file. Images are [N, H, W, C] or, grey, [N, H, W]; uint8. Labels are [N] integers.
-        class_names: names to use instead of the file's. Where neither has any, classes are called "0", "1", and so on
-            up to the largest label.
+        path: the file. Images are uint8 [N, H, W, C] or, if grey, [N, H, W]. Labels are integers [N].
+        class_names: names to use instead of those in the file. Without any names, the classes are called "0", "1" and
+            so on up to the largest label.
         test_is_optional: whether a file with neither `image_test` nor `label_test` is accepted.
 
     Returns:
         The arrays, with grey images as [N, H, W, 1].
 
     Raises:
-        InputError: if the file or an array is missing or not as described; pickled objects are never loaded.
+        InputError: naming the path, if the file or an array is missing or not as described; naming `class_names`, if
+            these do not fit. Pickled objects are never loaded.
     """
     arrays = _read_arrays(Path(path).expanduser())
     has_test = not test_is_optional or any(key in arrays for key in _TEST_KEYS)
     wanted = _TRAIN_KEYS + _TEST_KEYS if has_test else _TRAIN_KEYS
     missing = [key for key in wanted if key not in arrays]
     if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
+        found = ", ".join(arrays) or "nothing"
+        requirement = f"must have the arrays {' '.join(wanted)}, but lacks {' '.join(missing)}; it has {found}"
+        raise InputError(path, None, requirement)
     splits = ("train", "test") if has_test else ("train",)
-    images = {split: _check_images(arrays[f"image_{split}"], f"{path}: image_{split}") for split in splits}
-    labels = {split: _check_label_array(arrays[f"label_{split}"], f"{path}: label_{split}") for split in splits}
+    images = {split: _check_images(arrays[f"image_{split}"], f"image_{split}", path) for split in splits}
+    labels = {split: _check_label_array(arrays[f"label_{split}"], f"label_{split}", path) for split in splits}
     for split in splits:
         if len(images[split]) != len(labels[split]):
-            raise InputError(
-                f"{path}: image_{split} has {len(images[split])} images but "
-                f"label_{split} has {len(labels[split])} labels"
+            requirement = (
+                f"must have one label per image, but label_{split} has {len(labels[split])} labels for "
+                f"{len(images[split])} images"
             )
+            raise InputError(path, None, requirement)
     shapes = [images[split].shape[1:] for split in splits]
     if shapes[0] != shapes[-1]:
-        raise InputError(f"{path}: images of image_train are {shapes[0]} but those of image_test are {shapes[-1]}")
+        requirement = (
+            f"must have images of one shape, but has {shapes[0]} in image_train and {shapes[-1]} in image_test"
+        )
+        raise InputError(path, None, requirement)
     names = _class_names(arrays.get("class_names"), class_names, labels, path)
     checked = {
-        split: check_labels(values, num_classes=len(names), field=f"{path}: label_{split}")
+        split: check_label_range(values, num_classes=len(names), name=f"label_{split}", argument=path)
         for split, values in labels.items()
     }
     return NpzContents(images=images, labels=checked, class_names=names)
@@ -108,19 +116,18 @@ def read_npz(
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise InputError(
-            f"{path}: there is no such file; allowed: an .npz file with {' '.join(_TRAIN_KEYS + _TEST_KEYS)}"
-        )
+        fix = f"Name an .npz file with {' '.join(_TRAIN_KEYS + _TEST_KEYS)}"
+        raise InputError(path, None, "does not exist", fix)
     try:
         file = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as an .npz file ({_first_line(error)})") from error
+        raise InputError(path, None, f"must be an .npz file ({reason(error)})") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
-        raise InputError(f"{path}: is a single array, not an .npz file")
+        raise InputError(path, None, "must be an .npz file, but is a single array")
     with file:
         known = [key for key in file.files if key in (*_TRAIN_KEYS, *_TEST_KEYS, "class_names")]
         read = {key: _read_array(file, key, path) for key in known}
-        # The names of other arrays help in an error; their contents are not needed.
+        # An error lists the names of the other arrays; their contents are not needed.
         return {key: read.get(key, np.empty(0)) for key in file.files}
 
 
@@ -129,34 +136,37 @@ def _read_array(file: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
         return file[key]
     except ValueError as error:
         if "pickle" not in str(error):
-            raise InputError(f"{path}: {key} cannot be read ({_first_line(error)})") from error
+            raise _unreadable(key, path, error) from error
         raise InputError(
-            f"{path}: {key} holds Python objects (images of differing sizes?); "
-            "allowed: one array of uint8 images of one size, integer labels, and names as fixed-width text"
+            path,
+            None,
+            f"must not have Python objects, but {key} has them (images of different sizes?)",
+            "Store one array of uint8 images of one size, integer labels, and names as fixed-width text",
         ) from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: {key} cannot be read ({_first_line(error)})") from error
+        raise _unreadable(key, path, error) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def _unreadable(key: str, path: Path, error: Exception) -> InputError:
+    return InputError(path, None, f"must have readable arrays, but {key} cannot be read ({reason(error)})")
 
 
-def _check_images(images: np.ndarray, field: str) -> np.ndarray:
+def _check_images(images: np.ndarray, name: str, path: str | PathLike[str]) -> np.ndarray:
     if images.dtype != np.uint8:
-        raise InputError(f"{field} is {images.dtype}, allowed: uint8 (0 to 255)")
+        raise InputError(path, None, f"must have uint8 images (0 to 255), but {name} is {images.dtype}")
     if images.ndim not in (3, 4):
-        raise InputError(f"{field} has shape {images.shape}, allowed: [N, H, W, C], or [N, H, W] for grey images")
+        requirement = f"must have images [N, H, W, C], or grey [N, H, W], but {name} has the shape {images.shape}"
+        raise InputError(path, None, requirement)
     if 0 in images.shape:
-        raise InputError(f"{field} is empty, its shape is {images.shape}")
+        raise InputError(path, None, f"must have images, but {name} is empty: its shape is {images.shape}")
     return images[..., np.newaxis] if images.ndim == 3 else images
 
 
-def _check_label_array(labels: np.ndarray, field: str) -> np.ndarray:
+def _check_label_array(labels: np.ndarray, name: str, path: str | PathLike[str]) -> np.ndarray:
     if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"{field} is {labels.dtype}, allowed: any integer type")
+        raise InputError(path, None, f"must have integer labels, but {name} is {labels.dtype}")
     if labels.ndim != 1:
-        raise InputError(f"{field} has shape {labels.shape}, allowed: [N]")
+        raise InputError(path, None, f"must have labels [N], but {name} has the shape {labels.shape}")
     return labels
 
 
@@ -168,34 +178,36 @@ def _class_names(
         num_classes = len(given) or 1 + min(largest, _MAX_UNNAMED_CLASSES)
         return choose_class_names([str(label) for label in range(num_classes)], given)
     if own.ndim != 1 or own.dtype.kind != "U":
-        raise InputError(f"{path}: class_names is {own.dtype} of shape {own.shape}, allowed: a list of names as text")
+        requirement = f"must have class_names [C] as text, but they are {own.dtype} of the shape {own.shape}"
+        raise InputError(path, None, requirement)
     return choose_class_names(own.tolist(), given)
 
 
-def _read_split(contents: NpzContents, expression: str, *, field: str) -> Split:
+def _read_split(contents: NpzContents, expression: str, argument: str) -> Split:
     sizes = {split: len(labels) for split, labels in contents.labels.items()}
-    ranges = split_ranges(expression, sizes=sizes, field=field)
+    ranges = split_ranges(expression, sizes=sizes, argument=argument)
     images = [contents.images[split][start:stop] for split, start, stop in ranges]
     labels = [contents.labels[split][start:stop] for split, start, stop in ranges]
-    if len(ranges) == 1:  # A view: concatenating would hold the images twice.
+    if len(ranges) == 1:  # a view, because concatenating would copy the images
         return Split(name=expression, images=images[0], labels=labels[0], tfds_ids=None)
     return Split(name=expression, images=np.concatenate(images), labels=np.concatenate(labels), tfds_ids=None)
 
 
-def split_ranges(expression: str, *, sizes: dict[str, int], field: str) -> list[tuple[str, int, int]]:
-    """Reads a split expression as TFDS does.
+def split_ranges(expression: str, *, sizes: Mapping[str, int], argument: str) -> list[tuple[str, int, int]]:
+    """Parses a split expression as TFDS does.
 
     Args:
-        expression: such as `train`, `train[:90%]`, `train[-100:]` or `train[:10]+test`; percents are of the split and
-            round to the nearest example.
+        expression: such as `train`, `train[:90%]`, `train[-100:]` or `train[:10]+test`. Percentages are rounded to the
+            nearest example.
         sizes: the number of examples of each split.
-        field: what to call the expression in an error.
+        argument: the argument that errors name.
 
     Returns:
-        (split, start, stop) of every term, in order; none is empty and no two overlap.
+        (split, start, stop) of every term, in order. None is empty and no two overlap.
 
     Raises:
-        InputError: if the expression is malformed, reaches beyond a split, or names no example or one twice.
+        InputError: naming `argument`, if the expression is malformed, extends beyond a split, or has no example or the
+            same example twice.
 
     References:
         https://www.tensorflow.org/datasets/splits
@@ -204,28 +216,29 @@ def split_ranges(expression: str, *, sizes: dict[str, int], field: str) -> list[
     for term in re.split(r"\s*\+\s*", expression.strip()):
         match = _TERM.fullmatch(term)
         if match is None or match["split"] not in sizes:
-            raise InputError(f"{field}: {expression!r} is not a split; {_SPLITS_ALLOWED}")
+            raise InputError(argument, expression, "must be a split", _USE_A_SPLIT)
         split, size = match["split"], sizes[match["split"]]
-        # One percent sign makes both bounds percents, as in TFDS.
+        # As in TFDS, one percent sign makes both bounds percentages.
         percent = bool(match["start_unit"] or match["stop_unit"])
         start = _bound(match["start"], percent=percent, size=size, default=0)
         stop = _bound(match["stop"], percent=percent, size=size, default=size)
         if start is None or stop is None:
-            raise InputError(
-                f"{field}: {expression!r} reaches beyond the {size} examples of {split}; {_SPLITS_ALLOWED}"
-            )
+            requirement = f"must not extend beyond the {size} examples of {split}"
+            raise InputError(argument, expression, requirement, _USE_A_SPLIT)
         if start >= stop:
-            raise InputError(f"{field}: {expression!r} holds no example of {split}; {_SPLITS_ALLOWED}")
+            requirement = f"must have an example, but {term} has none of {split}"
+            raise InputError(argument, expression, requirement, _USE_A_SPLIT)
         if any(
             split == other and start < other_stop and other_start < stop for other, other_start, other_stop in ranges
         ):
-            raise InputError(f"{field}: {expression!r} holds examples of {split} twice; {_SPLITS_ALLOWED}")
+            requirement = f"must not have an example twice, but has examples of {split} twice"
+            raise InputError(argument, expression, requirement, _USE_A_SPLIT)
         ranges.append((split, start, stop))
     return ranges
 
 
 def _bound(text: str | None, *, percent: bool, size: int, default: int) -> int | None:
-    """Returns the position a bound of a slice means, or None if it is outside the split."""
+    """Returns the position of a bound of a slice, or None if it is outside the split."""
     if text is None:
         return default
     position = round(int(text) * size / 100) if percent else int(text)

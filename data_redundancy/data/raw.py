@@ -1,4 +1,4 @@
-"""Reads what `prepare` turns into a TFDS data set: scikit-learn's digits, an `.npz` file or a folder of images."""
+"""Reads images to write as a TFDS data set: scikit-learn's digits, an `.npz` file or a folder of image files."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ log = logging.getLogger("data_redundancy")
 
 _EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
-_SOURCES_ALLOWED = "allowed: digits, the path of an .npz file, or a folder of class folders of image files"
+_USE_A_SOURCE = "Use digits, the path of an .npz file, or a folder of class folders of image files"
 _DIGITS_CITATION = """@misc{alpaydin1998optical,
   title={Optical Recognition of Handwritten Digits},
   author={Alpaydin, Ethem and Kaynak, Cenk},
@@ -33,7 +33,7 @@ class RawSplit:
     Attributes:
         images: [N, H, W, C] uint8, or the paths of N image files.
         labels: [N] int32.
-        origins: [N] where each example is in the source: int64 positions, or file names (an object array of str)
+        origins: [N], the place of each example in the source: int64 positions, or an object array of the names of files
             relative to the folder, with `/` between parts.
     """
 
@@ -44,13 +44,13 @@ class RawSplit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RawDataset:
-    """What a source holds, split into `train` and `test`.
+    """The examples of a source, split into `train` and `test`.
 
     Attributes:
         description: where the images come from, in a sentence.
         citation: BibTeX, or empty.
         class_names: one name per class.
-        image_shape: (height, width, channels); height and width are None where images differ in size.
+        image_shape: (height, width, channels); height and width are None if images differ in size.
         splits: `train` and `test`.
     """
 
@@ -61,14 +61,14 @@ class RawDataset:
     splits: dict[str, RawSplit]
 
     def digest(self) -> str:
-        """Returns a SHA-256 that tells this source and split from others."""
+        """Returns a SHA-256 over the examples, which identifies this source and its splits."""
         digest = hashlib.sha256(repr((self.class_names, self.image_shape)).encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {len(split.labels)}".encode())
-            digest.update(np.ascontiguousarray(split.labels, dtype="<i4"))
+            digest.update(np.ascontiguousarray(split.labels, dtype="<i4").data)
             digest.update("\n".join(map(str, split.origins)).encode())
             if isinstance(split.images, np.ndarray):
-                digest.update(np.ascontiguousarray(split.images))
+                digest.update(np.ascontiguousarray(split.images).data)
             else:
                 for path in split.images:
                     digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -76,21 +76,21 @@ class RawDataset:
 
 
 def read_source(source: str, *, test_fraction: float, seed: int, class_names: Sequence[str] = ()) -> RawDataset:
-    """Reads a source and, where it has no test split, makes one.
+    """Reads a source and, if it has no test split, makes one.
 
     Args:
-        source: `digits` (scikit-learn's bundled 8 x 8 images); the path of an `.npz` file with `image_train
-            label_train` and, or else without, `image_test label_test`; or a folder of the form `CLASS/*.png`, or
-            `train/CLASS/*.png` with `test/CLASS/*.png` (or `val`), where .jpg, .jpeg and .bmp count as well.
-        test_fraction: the share of the examples that go to the test split where the source has none.
-        seed: which of them.
-        class_names: names to use instead of the source's, one per class; a folder's own are sorted by name.
+        source: `digits` (the 8 x 8 images of scikit-learn); the path of an `.npz` file with `image_train label_train`
+            and optionally `image_test label_test`; or a folder with the files `CLASS/*.png`, or `train/CLASS/*.png` and
+            `test/CLASS/*.png` (or `val`). Files may also end with .jpg, .jpeg or .bmp.
+        test_fraction: the share of the examples that go to the test split if the source has none.
+        seed: seed of the random choice of these examples.
+        class_names: names to use instead of those of the source, one per class. The names of folders are sorted.
 
     Returns:
         The images, or for a folder their paths, in the order of the source.
 
     Raises:
-        InputError: if the source is missing, malformed, or holds no images.
+        InputError: naming an argument or a path, if the source is missing, malformed, or has no images.
     """
     if source == "digits":
         whole = _read_digits(class_names)
@@ -99,7 +99,7 @@ def read_source(source: str, *, test_fraction: float, seed: int, class_names: Se
     elif source and Path(source).expanduser().is_dir():
         whole = _read_folder(Path(source).expanduser(), class_names)
     else:
-        raise InputError(f"source: there is no {source!r}; {_SOURCES_ALLOWED}")
+        raise InputError("source", source, "does not exist", _USE_A_SOURCE)
     if "test" in whole.splits:
         return whole
     train, test = stratified_split(whole.splits["train"].labels, test_fraction=test_fraction, seed=seed)
@@ -109,26 +109,27 @@ def read_source(source: str, *, test_fraction: float, seed: int, class_names: Se
 
 
 def stratified_split(labels: np.ndarray, *, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides examples so that every class has the same share in both parts.
+    """Divides examples so that every class has about the same share in both parts.
 
-    Of N examples round(test_fraction * N) go to the test part; classes share them by largest remainder (ties: lowest
-    class), except that a class never gives its last example. Within a class they are drawn at random.
+    Of N examples, round(test_fraction * N) go to the test part. They are divided among the classes by largest remainder
+    (ties: lowest class), except that a class never gives its last example. Within a class they are drawn at random.
 
     Args:
         labels: [N] int.
-        test_fraction: between 0 and 1.
-        seed: of the draw; the same seed gives the same split.
+        test_fraction: the share of the test part, between 0 and 1.
+        seed: seed of the random draw.
 
     Returns:
         Indices of the training and of the test examples, int64, each sorted.
 
     Raises:
-        InputError: if the fraction is not between 0 and 1 or leaves the test part empty, or the seed is negative.
+        InputError: naming `test_fraction`, if it is not between 0 and 1 or leaves the test part empty, or `seed`, if it
+            is negative.
     """
     if not 0 < test_fraction < 1:
-        raise InputError(f"test_fraction: is {test_fraction}, allowed: more than 0 and less than 1")
+        raise InputError("test_fraction", test_fraction, "must be greater than 0 and less than 1")
     if seed < 0:
-        raise InputError(f"seed: is {seed}, allowed: 0 or more")
+        raise InputError("seed", seed, "must be at least 0")
     classes, counts = np.unique(labels, return_counts=True)
     shares = test_fraction * counts
     quotas = np.minimum(np.floor(shares).astype(np.int64), counts - 1)
@@ -138,9 +139,8 @@ def stratified_split(labels: np.ndarray, *, test_fraction: float, seed: int) -> 
             quotas[position] += 1
             num_missing -= 1
     if not quotas.sum():
-        raise InputError(
-            f"test_fraction: {test_fraction} of {len(labels)} examples in {len(classes)} classes leaves no test example"
-        )
+        requirement = f"must leave a test example, but leaves none of {len(labels)} examples in {len(classes)} classes"
+        raise InputError("test_fraction", test_fraction, requirement)
     generator = np.random.default_rng(seed)
     drawn = [
         generator.permutation(np.flatnonzero(labels == label))[:quota]
@@ -161,11 +161,10 @@ def _read_digits(class_names: Sequence[str]) -> RawDataset:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
-        raise InputError(
-            "source: digits needs scikit-learn, which is not installed; install it with 'pip install scikit-learn'"
-        ) from error
+        fix = "Install it with pip install scikit-learn"
+        raise InputError("source", "digits", "needs the package scikit-learn, which is not installed", fix) from error
     bunch = load_digits()
-    # Pixels are counts from 0 to 16.
+    # The pixels are counts from 0 to 16.
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     split = RawSplit(images=images, labels=bunch.target.astype(np.int32), origins=np.arange(len(images)))
     return RawDataset(
@@ -181,7 +180,8 @@ def _read_npz(source: str, class_names: Sequence[str]) -> RawDataset:
     contents = npz.read_npz(source, class_names=class_names, test_is_optional=True)
     image_shape = contents.images["train"].shape[1:]
     if image_shape[-1] > 4:
-        raise InputError(f"source: images of {source} have {image_shape[-1]} channels, allowed: 1 to 4 (stored as PNG)")
+        requirement = f"must have images of 1 to 4 channels, as PNG files have, but they have {image_shape[-1]}"
+        raise InputError(source, None, requirement)
     splits = {
         name: RawSplit(images=images, labels=contents.labels[name], origins=np.arange(len(images)))
         for name, images in contents.images.items()
@@ -199,11 +199,11 @@ def _read_folder(folder: Path, class_names: Sequence[str]) -> RawDataset:
     roots = _split_folders(folder)
     own_names = [path.name for path in _class_folders(roots["train"])]
     if not own_names:
-        raise InputError(f"source: no images found in {roots['train']}; {_SOURCES_ALLOWED}")
+        raise InputError(roots["train"], None, "has no images", _USE_A_SOURCE)
     splits = {name: _read_class_folders(root, own_names, folder) for name, root in roots.items()}
     lacking = np.setdiff1d(np.arange(len(own_names)), splits["train"].labels)
     if lacking.size:
-        raise InputError(f"source: no images found in {roots['train'] / own_names[lacking[0]]}; {_SOURCES_ALLOWED}")
+        raise InputError(roots["train"] / own_names[lacking[0]], None, "has no images", _USE_A_SOURCE)
     return RawDataset(
         description=f"Image files of the folder {folder.resolve().name}.",
         citation="",
@@ -214,12 +214,12 @@ def _read_folder(folder: Path, class_names: Sequence[str]) -> RawDataset:
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
-    """Returns the folders that hold the class folders of each split."""
+    """Returns, for each split, the folder that contains its class folders."""
     tests = [folder / name for name in ("test", "val") if _class_folders(folder / name)]
     if not tests or not _class_folders(folder / "train"):
         return {"train": folder}
     if len(tests) > 1:
-        log.warning("%s is the test split, %s is not used", *tests)
+        log.warning("%s is used as the test split, %s is not used", *tests)
     return {"train": folder / "train", "test": tests[0]}
 
 
@@ -234,16 +234,15 @@ def _name(path: Path) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    """Returns whether text, such as a file name, is valid UTF-8: what is not reaches Python as lone surrogates."""
+    """Returns whether a text, such as a file name, is valid UTF-8; other bytes appear in it as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _read_class_folders(root: Path, class_names: Sequence[str], folder: Path) -> RawSplit:
     unknown = [path.name for path in _class_folders(root) if path.name not in class_names]
     if unknown:
-        raise InputError(
-            f"source: {root} has a class folder {unknown[0]!r}; allowed, as in training: {', '.join(class_names)}"
-        )
+        requirement = f"must have the class folders of the training split, {', '.join(class_names)}, not {unknown[0]!r}"
+        raise InputError(root, None, requirement)
     paths: list[Path] = []
     labels: list[int] = []
     num_ignored = 0
@@ -254,18 +253,18 @@ def _read_class_folders(root: Path, class_names: Sequence[str], folder: Path) ->
         paths += images
         labels += [label] * len(images)
     if not paths:
-        raise InputError(f"source: no images found in {root}; {_SOURCES_ALLOWED}")
+        raise InputError(root, None, "has no images", _USE_A_SOURCE)
     if num_ignored:
         log.warning("%s: ignored %d files that are not %s", root, num_ignored, " ".join(_EXTENSIONS))
     names = [path.relative_to(folder).as_posix() for path in paths]
     for name in names:
         if not is_utf8(name):
-            raise InputError(f"source: {folder} has a file called {name!r}; allowed: UTF-8 names")
+            raise InputError(folder, None, f"must have file names in UTF-8, unlike {name!r}")
     return RawSplit(images=paths, labels=np.array(labels, dtype=np.int32), origins=np.array(names, dtype=object))
 
 
 def _common_shape(paths: Sequence[Path]) -> tuple[int | None, int | None, int]:
-    """Reads the headers of image files: grey images, if all are, have one channel, others three."""
+    """Returns the height, width and channels of image files, from their headers; one channel if all are grey."""
     import PIL.Image
 
     heights, widths, modes = set(), set(), set()
@@ -275,8 +274,8 @@ def _common_shape(paths: Sequence[Path]) -> tuple[int | None, int | None, int]:
                 widths.add(image.width)
                 heights.add(image.height)
                 modes.add(image.mode)
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow reports a broken PNG as a SyntaxError.
-            raise InputError(f"source: {path} is not a readable image") from error
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow reports a broken PNG as a SyntaxError
+            raise InputError(path, None, "must be an image file that can be read") from error
     channels = 1 if modes <= set(_GREY_MODES) else 3
     if len(heights) > 1 or len(widths) > 1:
         return None, None, channels

@@ -1,4 +1,4 @@
-"""Handing over what was kept: as a TFDS data set, in other formats, as lists."""
+"""Exporting the kept examples: as a TFDS data set, in other formats, or as keep lists."""
 
 import importlib
 from typing import Any
@@ -7,20 +7,21 @@ from data_redundancy.exporting.contents import Contents
 from data_redundancy.exporting.format import Format
 
 FORMATS = ("tfds", "webdataset", "huggingface", "imagefolder")
-"""Of data sets with their images."""
+"""The formats of data sets with images."""
 LISTS = ("txt", "csv", "parquet", "npy")
-"""Of keep lists, which are one file each."""
+"""The formats of keep lists, which are one file each."""
 
 _WRITERS = {"webdataset": "WebDataset", "huggingface": "HuggingFace", "imagefolder": "ImageFolder"}
 
 
 def writer(name: str, contents: Contents, *, file_format: str | None = None) -> Format:
-    """Makes the writer of a format; what it needs is imported only now.
+    """Returns the writer of a format. Imports the packages that the format needs.
 
     Args:
         name: one of FORMATS.
-        contents: what is to be written.
-        file_format: of TFDS data sets: `tfrecord` or `array_record`; by default that of the source.
+        contents: the examples to write.
+        file_format: the file format of a TFDS data set, `tfrecord` or `array_record`; by default that of the source.
+            Ignored for other formats.
 
     Raises:
         InputError: if the source cannot be written in this format, or a package is not installed.

@@ -1,17 +1,25 @@
-"""What an exported data set says of itself, for people and for programs."""
+"""The descriptions in an exported data set: dataset.json for programs, README.md for people and Hugging Face."""
 
 import json
+import pathlib
 import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from data_redundancy.exporting import files
 from data_redundancy.exporting.format import Description
 
 
-def as_json(about: Description) -> dict[str, Any]:
-    """Values for `dataset.json`."""
-    return {
+def write_json(directory: pathlib.Path, about: Description, **more: Any) -> None:
+    """Writes dataset.json.
+
+    Args:
+        directory: the directory of the exported data set.
+        about: the data set.
+        **more: further entries, JSON values.
+    """
+    content = {
         "name": about.name,
         "version": about.version,
         "classes": list(about.class_names),
@@ -19,11 +27,13 @@ def as_json(about: Description) -> dict[str, Any]:
         "description": about.description,
         "citation": about.citation,
         "provenance": dict(about.provenance),
+        **more,
     }
+    files.write_text(directory / "dataset.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def card(about: Description, front: Mapping[str, Any]) -> str:
-    """A data set card as Hugging Face reads it: README.md.
+    """Returns a data set card, README.md, as Hugging Face reads it.
 
     Args:
         about: the data set.
@@ -42,22 +52,22 @@ def card(about: Description, front: Mapping[str, Any]) -> str:
 
 
 def configs(patterns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """For a card: where the files of every split are.
+    """Returns the entry `configs` of a card, which names the files of every split.
 
     Args:
-        patterns: of paths, by the names of the splits.
+        patterns: patterns of paths, by the names of the splits.
     """
     files = [{"split": split_name(split), "path": pattern} for split, pattern in patterns.items()]
     return [{"config_name": "default", "data_files": files}]
 
 
 def split_name(split: str) -> str:
-    """As Hugging Face lets a split be called."""
+    """Returns a name of a split that Hugging Face accepts."""
     return re.sub(r"\W", "_", split)
 
 
 def _yaml(values: Mapping[str, Any]) -> str:
-    """JSON is YAML where it is indented, and every character can be printed."""
+    """Returns YAML: JSON is valid YAML if it is indented and all its characters are printable."""
     lines = (f"{name}: {json.dumps(value, indent=2, ensure_ascii=False)}\n" for name, value in values.items())
     text = "".join(textwrap.indent(line, "  ").removeprefix("  ") for line in lines)
     return re.sub(r"[^\x20-\x7e\n]", lambda match: f"\\U{ord(match[0]):08x}", text)

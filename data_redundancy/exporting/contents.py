@@ -1,4 +1,4 @@
-"""What is written of a data set: which examples of which splits, shard by shard."""
+"""The contents of an export: which examples of which splits are written, shard by shard."""
 
 import dataclasses
 import itertools
@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from data_redundancy.errors import InputError
+from data_redundancy.errors import InputError, did_you_mean
 from data_redundancy.exporting.format import Example, Shard
 from data_redundancy.exporting.source import Source
 
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 2**26, 2**30
-"""Of a file, where there is a choice; as TFDS has it."""
+"""The size of a file, unless its number of examples is given; the same as in TFDS."""
 _MANY = 1024
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """One split as it is written.
+    """The examples of one split that are written.
 
     Attributes:
-        expression: what it is called in the source.
-        indices: [n] int64, positions in it in canonical order, ascending.
-        shard_lengths: how many of them each shard has, in order.
+        expression: the split expression in the source.
+        indices: [n] int64, the positions of the examples in it in canonical order, ascending.
+        shard_lengths: the number of examples of each shard, in order.
     """
 
     expression: str
@@ -32,10 +32,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contents:
-    """What is written.
+    """The contents of an export.
 
     Attributes:
-        source: of the examples.
+        source: the source of the examples.
         pruned: the name of the split of which only some examples are kept.
         parts: all splits by name, the pruned one first.
     """
@@ -46,7 +46,7 @@ class Contents:
 
     @property
     def num_examples(self) -> dict[str, int]:
-        """How many examples of every split are written."""
+        """The number of examples of every split."""
         return {split: len(part.indices) for split, part in self.parts.items()}
 
     @property
@@ -55,11 +55,11 @@ class Contents:
         return [shard for split, part in self.parts.items() for shard in _shards(split, part.shard_lengths)]
 
     def indices(self, shard: Shard) -> np.ndarray:
-        """The positions, in the split's expression, of a shard's examples."""
+        """Returns the positions of the examples of a shard in its split expression."""
         return self.parts[shard.split].indices[shard.first : shard.first + shard.length]
 
     def examples(self, shard: Shard) -> Iterator[Example]:
-        """Reads a shard's examples."""
+        """Reads the examples of a shard."""
         return self.source.examples(self.parts[shard.split].expression, self.indices(shard))
 
 
@@ -68,32 +68,32 @@ def choose(
     expression: str,
     keep: np.ndarray,
     *,
-    others: str,
+    splits: str,
     num_shards: int | None,
     shard_lengths: Mapping[str, Sequence[int]] | None = None,
 ) -> Contents:
-    """Decides what is written.
+    """Determines the contents of an export.
 
-    What is kept gets the name of the split it comes from (of a sum: `train` if that is one of them, or else the first).
+    The kept examples get the name of the split that they come from (of a sum: `train` if it is a term, else the first).
 
     Args:
-        source: of the examples.
-        expression: the split that was selected from.
-        keep: [K] int64, positions in it, ascending.
-        others: which of the source's other splits are written as well: `all`, `none`, or names with commas.
-        num_shards: files per split; from their size if None.
-        shard_lengths: of other splits that have their files already.
+        source: the source of the examples.
+        expression: the split expression that was selected from.
+        keep: [K] int64, the positions of the kept examples in it, ascending.
+        splits: the other splits of the source that are written as well: `all`, `none`, or names with commas.
+        num_shards: the number of files per split; None: it follows from their size.
+        shard_lengths: the number of examples per file, for other splits whose files are copied.
 
     Raises:
-        InputError: naming `others` or `num_shards`.
+        InputError: naming `splits`, for an unknown split, or `num_shards`, if there are fewer examples.
     """
     taken_from = source.splits_of(expression)
     pruned = "train" if "train" in taken_from else taken_from[0]
     rest = [split for split in source.sizes if split not in taken_from]
     parts = {pruned: _part(source, expression, keep, num_shards)}
     if num_shards is not None and num_shards > len(keep):
-        raise InputError(f"num_shards: is {num_shards}, allowed: 1 to {len(keep)}, one for each example that is kept")
-    for split in _named(others, rest):
+        raise InputError("num_shards", num_shards, f"must be at most {len(keep)}, the number of kept examples")
+    for split in _named(splits, rest):
         indices = np.arange(source.sizes[split])
         lengths = (shard_lengths or {}).get(split)
         made = _part(source, split, indices, num_shards)
@@ -102,23 +102,24 @@ def choose(
 
 
 def shards_for(num_bytes: int, num_examples: int) -> int:
-    """How many files to write: a power of two up to 1024, none much smaller than 64 MiB; of huge splits, more."""
+    """Returns the number of files of a split: a power of two up to 1024, so that no file is much smaller than 64 MiB.
+
+    Splits of more than 1 TiB get more files.
+    """
     if num_bytes > _MANY * MAX_SHARD_BYTES:
         return min(num_examples, _MANY * -(-num_bytes // (_MANY * MAX_SHARD_BYTES)))
     most = max(1, min(num_bytes // MIN_SHARD_BYTES, num_examples, _MANY))
     return 1 << (int(most).bit_length() - 1)
 
 
-def _named(others: str, rest: Sequence[str]) -> list[str]:
-    if others in ("all", "none"):
-        return list(rest) if others == "all" else []
-    names = [name.strip() for name in others.split(",")]
+def _named(splits: str, rest: Sequence[str]) -> list[str]:
+    if splits in ("all", "none"):
+        return list(rest) if splits == "all" else []
+    names = [name.strip() for name in splits.split(",")]
     for name in names:
         if name not in rest:
-            raise InputError(
-                f"splits: there is no {name!r} besides what is pruned; allowed: all, none, or of these with commas: "
-                f"{', '.join(rest) or '(there is no other)'}"
-            )
+            others = f", or names with commas out of {', '.join(rest)}" if rest else ", as there is no other split"
+            raise InputError("splits", splits, f"must be all or none{others}", did_you_mean(name, rest))
     return [split for split in rest if split in names]
 
 

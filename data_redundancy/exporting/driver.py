@@ -1,13 +1,14 @@
-"""Writes an export shard by shard, by several processes, so that a run that is cut off goes on, and nobody sees half.
+"""Writes an export shard by shard, with several processes.
 
-All is written to a hidden folder beside the one that is asked for, `.NAME.exporting`:
+An interrupted run can be continued, and a directory that is only half written never has its final name. Everything is
+written to a hidden folder beside the final one, `.NAME.exporting`:
 
-    plan.json   what is being written: a run that means the same goes on, any other begins anew
+    plan.json   what is being written: a run with the same plan continues, any other starts over
     parts/      shards that are being written
-    data/       shards that are whole
-    done/       for each of these its files, and their sizes
+    data/       complete shards
+    done/       for each complete shard, its files and their sizes
 
-When all are there, `data` is renamed to what was asked for, in one step.
+When all shards are complete, `data` is renamed to the final name, in one step.
 """
 
 import concurrent.futures
@@ -23,14 +24,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from etils import epath
+
 from data_redundancy.errors import InputError
 from data_redundancy.exporting.format import Description, Example, Format, Shard
 from data_redundancy.runtime import devices
-from data_redundancy.store import metrics, workdir
+from data_redundancy.store import files, metrics
+from data_redundancy.store.directories import replace_directory
 
 THREADS = min(8, 2 * len(os.sched_getaffinity(0)))
-"""Shards that a process writes at a time: while some wait for the disk, others go on."""
+"""The number of shards that a process writes at the same time, because some of them wait for the disk."""
 _FEW_FILES = 256
+_OVERWRITE = "set overwrite to replace it"
 
 
 def export(
@@ -43,34 +48,35 @@ def export(
     plan: Mapping[str, Any],
     overwrite: bool,
 ) -> int:
-    """Writes a data set; all processes of the job call this together.
+    """Writes a data set. All processes of the job call this together.
 
     Args:
-        out: the directory, absolute; empty or not there, or else replaced where that is allowed.
-        writer: of the format.
-        shards: all there are.
-        examples: reads those of a shard.
-        about: what the data set says of itself.
-        plan: what tells this export from others, values for JSON; beside `shards` and `about`.
-        overwrite: whether what is there may be replaced.
+        out: the absolute path of the directory, which must be missing or empty unless it may be replaced.
+        writer: the writer of the format.
+        shards: all shards.
+        examples: function that reads the examples of a shard.
+        about: the description of the data set.
+        plan: JSON values that distinguish this export from others, in addition to `shards` and `about`.
+        overwrite: whether an existing directory may be replaced.
 
     Returns:
-        How many shards an earlier run had written.
+        The number of shards that an earlier run had written.
 
     Raises:
-        InputError: if `out` is taken or cannot be written, or another job is writing it.
+        InputError: naming `out`, if it exists already, another job is writing it, or the processes do not share its
+            disk; naming its path, if it cannot be written.
     """
-    with workdir.writing(out), _locked(out) as work:
-        finished = workdir.as_main_finds(lambda: _begin(out, work, _json(plan, shards, about), overwrite))
+    with files.writing(out), _locked(out) as work:
+        finished = devices.call_on_main(lambda: _begin(out, work, _json(plan, shards, about), overwrite))
         pending = [shard for shard in shards if _name(shard) not in finished]
         own = pending[devices.process_index() :: devices.process_count()]
         _write_each(own, lambda shard: _write(writer, work, shard, examples(shard), about))
         devices.barrier("wrote all shards")
         if devices.is_main_process():
-            _check_all_done(work, shards)
+            _check_all_done(out, work, shards)
             writer.finish(work / "data", shards, about)
             _sync(*_unsynced(work))
-            _put_in_place(work / "data", out)
+            _put_in_place(work / "data", out, overwrite)
             shutil.rmtree(work)
     devices.barrier("exported")
     return len(finished)
@@ -83,43 +89,51 @@ def check_free(
     keep_clear_of: Iterable[pathlib.Path] = (),
     keep_out_of: Iterable[pathlib.Path] = (),
 ) -> None:
-    """Refuses to write where there is something.
+    """Checks that a directory may be written.
 
     Args:
-        out: absolute.
-        overwrite: whether what is there may be replaced.
-        keep_clear_of: files and directories that are not to be replaced, and those above them neither.
-        keep_out_of: directories in which nothing is to be written.
+        out: the absolute path of the directory.
+        overwrite: whether an existing directory may be replaced.
+        keep_clear_of: files and directories that must not be replaced, and so none of their parents either.
+        keep_out_of: directories in which nothing may be written.
 
     Raises:
-        InputError: naming --out.
+        InputError: naming `out`, if the directory may not be written.
     """
     out = out.resolve()
     for path in (*keep_clear_of, pathlib.Path.cwd(), pathlib.Path.home()):
         if path.resolve().is_relative_to(out):
-            raise InputError(f"--out={out}: is, or holds, {path.resolve()}; name a directory of its own")
+            raise _invalid(out, f"must not be or contain {path.resolve()}", "Name a directory of its own")
     for path in keep_out_of:
         if out.is_relative_to(path.resolve()):
-            raise InputError(f"--out={out}: is in {path.resolve()}; name a directory elsewhere")
+            raise _invalid(out, f"must not be in {path.resolve()}", "Name a directory elsewhere")
     if os.path.lexists(out) and not out.is_dir():
-        raise InputError(f"--out={out}: is there already, and no directory")
+        raise _invalid(out, "exists already and is not a directory", "Name another directory")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise InputError(f"--out={out}: is there already and not empty; name another, or replace it by --overwrite")
+        raise _invalid(out, "exists already and is not empty", f"Name another directory, or {_OVERWRITE}")
     if out.is_dir() and os.path.ismount(out):
-        raise InputError(f"--out={out}: is where a disk is mounted; name a directory in it")
+        raise _invalid(out, "must not be the mount point of a disk", "Name a directory in it")
 
 
 def check_file_free(out: pathlib.Path, *, overwrite: bool) -> None:
-    """As `check_free`, where a single file is to be written."""
+    """Checks that a single file may be written; see `check_free`.
+
+    Raises:
+        InputError: naming `out`, if the file may not be written.
+    """
     if out.is_dir():
-        raise InputError(f"--out={out}: is a directory; name a file")
+        raise _invalid(out, "must be a file, but is a directory", "Name a file")
     if os.path.lexists(out) and not overwrite:
-        raise InputError(f"--out={out}: is there already; name another, or replace it by --overwrite")
+        raise _invalid(out, "exists already", f"Name another file, or {_OVERWRITE}")
+
+
+def _invalid(out: pathlib.Path, requirement: str, fix: str) -> InputError:
+    return InputError("out", os.fspath(out), requirement, fix)
 
 
 @contextlib.contextmanager
 def _locked(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The working folder, which no other job has as long as this one's main process lives."""
+    """Yields the working folder, which no other job can lock until the block ends or the main process ends."""
     work = out.with_name(f".{out.name}.exporting")
     if not devices.is_main_process():
         yield work
@@ -139,11 +153,11 @@ def _lock(out: pathlib.Path, work: pathlib.Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise InputError(f"--out={out}: another export is writing to it") from None
-        except OSError as error:  # a file system without locks
+            raise _invalid(out, "is being written by another export", "Wait until it ends") from None
+        except OSError as error:  # some file systems have no locks
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
-        # The job that had the lock may have been done, and removed the folder, just before.
+        # The job that had the lock may have ended, and removed the folder, just before.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(work)):
                 return descriptor
@@ -157,37 +171,38 @@ def _json(plan: Mapping[str, Any], shards: list[Shard], about: Description) -> d
 
 
 def _begin(out: pathlib.Path, work: pathlib.Path, plan: dict[str, Any], overwrite: bool) -> list[str]:
-    """Takes over what an earlier run of the same plan has finished, and removes what else there is; on main only."""
+    """Prepares the working folder, on the main process; returns the shards that an earlier run with this plan wrote."""
     _recover(out)
     check_free(out, overwrite=overwrite)
-    # Without `data` a run was killed that had put it in its place.
+    # If `data` is missing, a run was killed after it had renamed it.
     if _read_json(work / "plan.json") != plan or not (work / "data").is_dir():
         for path in work.iterdir():
             _remove(path)
         for name in ("data", "done"):
             (work / name).mkdir()
-        workdir.write_json(work / "plan.json", plan)
+        files.write_json(epath.Path(work / "plan.json"), plan)
     _remove(work / "parts")
     (work / "parts").mkdir()
     return sorted(path.name for path in (work / "done").iterdir() if _is_whole(work / "data", _read_json(path)))
 
 
 def _read_json(path: pathlib.Path) -> Any:
-    """None for a file that is not there, or not whole."""
+    """Returns the content of a JSON file, or None if it is missing or incomplete."""
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_text())
     return None
 
 
 def _is_whole(data: pathlib.Path, sizes: dict[str, int] | None) -> bool:
-    """Whether the files of a shard are there: a machine that went down may have lost their names, or their ends."""
-    with contextlib.suppress(OSError):
+    """Returns whether a shard has all its files, of the right size, because a power failure may have truncated them."""
+    try:
         return sizes is not None and all((data / name).stat().st_size == size for name, size in sizes.items())
-    return False
+    except OSError:
+        return False
 
 
 def _write_each(shards: list[Shard], write: Callable[[Shard], None]) -> None:
-    """Writes several at a time; after an error, those that are begun are still finished."""
+    """Writes several shards at the same time. After an error, no further ones are started."""
     ended = threading.Event()
 
     def attempt(shard: Shard) -> None:
@@ -211,16 +226,16 @@ def _write_each(shards: list[Shard], write: Callable[[Shard], None]) -> None:
 
 
 def _write(writer: Format, work: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description) -> None:
-    """Writes a shard apart, then puts its files where they belong."""
+    """Writes a shard to a folder of its own, then moves its files to `data`."""
     part, sizes = work / "parts" / _name(shard), {}
     part.mkdir()
     try:
         writer.write_shard(part, shard, examples, about)
         _sync(*(path for path in part.rglob("*") if path.is_file()))
-        for directory, _, files in os.walk(part):
+        for directory, _, names in os.walk(part):
             target = work / "data" / os.path.relpath(directory, part)
             target.mkdir(parents=True, exist_ok=True)
-            for name in files:
+            for name in names:
                 os.replace(os.path.join(directory, name), target / name)
                 sizes[os.path.relpath(target / name, work / "data")] = (target / name).stat().st_size
     finally:
@@ -229,7 +244,7 @@ def _write(writer: Format, work: pathlib.Path, shard: Shard, examples: Iterable[
 
 
 def _unsynced(work: pathlib.Path) -> list[pathlib.Path]:
-    """Directories, and the files that are no shard's."""
+    """Returns the directories, and the files that belong to no shard."""
     synced = {name for path in (work / "done").iterdir() for name in _read_json(path)}
     data = work / "data"
     return [data, *(path for path in data.rglob("*") if path.is_dir() or str(path.relative_to(data)) not in synced)]
@@ -239,34 +254,36 @@ def _name(shard: Shard) -> str:
     return f"{shard.split}-{shard.number}"
 
 
-def _check_all_done(work: pathlib.Path, shards: list[Shard]) -> None:
+def _check_all_done(out: pathlib.Path, work: pathlib.Path, shards: list[Shard]) -> None:
     missing = [shard for shard in shards if not (work / "done" / _name(shard)).exists()]
     if missing:
-        raise InputError(
-            f"--out: {len(missing)} of {len(shards)} files are not there though all processes are done; all must write "
-            "to the same disk"
+        requirement = (
+            f"must be on a disk that all processes share: {len(missing)} of {len(shards)} files are missing although "
+            "all processes have finished"
         )
+        raise _invalid(out, requirement, "Name a directory on a shared disk")
 
 
-def _put_in_place(data: pathlib.Path, out: pathlib.Path) -> None:
-    """Renames `data` to `out`; what was there is removed after that."""
-    old = _old(out)
-    if out.is_dir() and any(out.iterdir()):
-        os.rename(out, old)
-    os.rename(data, out)  # an empty directory is replaced
-    _sync(out.parent)
-    _remove(old)
+def _put_in_place(data: pathlib.Path, out: pathlib.Path, overwrite: bool) -> None:
+    """Renames `data` to `out`, and removes an older `out` after that."""
+
+    def check_again() -> bool:
+        check_free(out, overwrite=overwrite)  # another program may have written it meanwhile
+        return False
+
+    replace_directory(epath.Path(data), epath.Path(out), aside=epath.Path(_old(out)), existing_wins=check_again)
+    _remove(_old(out))  # raises an error if it could not be removed
 
 
 def _recover(out: pathlib.Path) -> None:
-    """Mends what a run left that was killed between the two steps of a replacement, or before it had tidied up."""
+    """Repairs the state after a run that was killed while it replaced `out`: restores the older `out` or removes it."""
     old = _old(out)
     if not old.exists():
         return
     if out.is_dir() and any(out.iterdir()):
         _remove(old)
     else:
-        os.rename(old, out)  # an empty directory, which somebody has made meanwhile, is replaced
+        os.rename(old, out)  # which replaces an empty directory
 
 
 def _old(out: pathlib.Path) -> pathlib.Path:
@@ -282,12 +299,8 @@ def _remove(path: pathlib.Path) -> None:
 
 def _sync(*paths: pathlib.Path) -> None:
     """Waits until files and directories are on the disk."""
-    if len(paths) > _FEW_FILES:  # one by one, a million small files take hours
+    if len(paths) > _FEW_FILES:  # syncing a million small files one by one takes hours
         os.sync()
         return
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        files.sync(path)

@@ -1,4 +1,4 @@
-"""What every export format is told, and what it does."""
+"""The interface of export formats: the examples and descriptions that they get, and what they write."""
 
 import dataclasses
 import pathlib
@@ -12,13 +12,13 @@ class Example:
 
     Attributes:
         index: its position in its split, in canonical order.
-        tfds_id: its name in the source; None where the source has none.
-        file_name: the file of the image; None where the source does not say. It is anybody's text, not a safe path.
+        tfds_id: its id in the source; None if the source has no ids.
+        file_name: the file name of the image; None if the source has none. It is arbitrary text, not a safe path.
         label: its class.
-        encoded: the bytes of the image file, as the source has them (an array is encoded as PNG).
-        extension: of such a file: `jpg` or `png`.
-        features: whatever else the source says of it, by name: text as str, numbers and arrays as NumPy has them, lists
-            of differing lengths as lists; further images as bytes, undecoded, those within other features as pixels.
+        encoded: the bytes of the image file, as in the source (an array is encoded as PNG).
+        extension: the extension of such a file: `jpg` or `png`.
+        features: the further features of the source by name: text as str; numbers and arrays as in NumPy; lists of
+            different lengths as lists; images as undecoded bytes, but images within other features as pixels.
     """
 
     index: int
@@ -32,14 +32,14 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A part of a split that is written in one go.
+    """A part of a split that is written at once.
 
     Attributes:
         split: the name of the split.
-        number: from 0.
-        of: how many there are.
-        first: the position, among the examples that are written of the split, of its first one.
-        length: how many it has.
+        number: the number of the shard, from 0.
+        of: the number of shards of the split.
+        first: the position of its first example among the exported examples of the split.
+        length: the number of its examples.
     """
 
     split: str
@@ -51,16 +51,16 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What an exported data set says of itself.
+    """The description of an exported data set.
 
     Attributes:
-        name: of the data set, safe in a path.
-        version: of the source, `MAJOR.MINOR.PATCH`; 1.0.0 where it has none.
-        class_names: one per class; anybody's text.
-        description: of the source; may be empty.
-        citation: of the source; may be empty.
-        provenance: selection, fraction, and what they were made from: flat, values for JSON.
-        num_examples: of every split that is written, by name, in order.
+        name: the name of the data set, safe in a path.
+        version: the version of the source, `MAJOR.MINOR.PATCH`; 1.0.0 if it has none.
+        class_names: one name per class; arbitrary text.
+        description: the description of the source; may be empty.
+        citation: the citation of the source; may be empty.
+        provenance: the selection, the fraction, and the inputs they were made with: flat, JSON values.
+        num_examples: the number of examples of every exported split, by name, in order.
     """
 
     name: str
@@ -73,16 +73,27 @@ class Description:
 
 
 class Format(Protocol):
-    """Writes examples for some other software to read."""
+    """Writes examples in a format that other software reads."""
 
     def write_shard(
         self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
     ) -> None:
-        """Writes one shard's files below `directory`, or writes them again after a run that was killed.
+        """Writes the files of one shard, or writes them again after a run that was killed.
 
-        Examples come once, in order, and are not all held in memory. Different shards may be written at the same time
-        by different processes, so files are a shard's own.
+        Different processes may write different shards at the same time, so no two shards share a file.
+
+        Args:
+            directory: the directory of the export, which gets the files.
+            shard: the shard.
+            examples: its examples, in order; they can be iterated once and are not all in memory.
+            about: the data set.
         """
 
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
-        """Writes what is about all shards, once these are complete; by one process."""
+        """Writes the files that describe all shards. One process calls it when all shards are complete.
+
+        Args:
+            directory: the directory of the export.
+            shards: all shards.
+            about: the data set.
+        """

@@ -1,8 +1,8 @@
-"""The Hugging Face export: a folder that `datasets.load_dataset` reads as it is.
+"""The Hugging Face export: a folder that `datasets.load_dataset` reads.
 
-`data/SPLIT-00000-of-00004.parquet` ... and README.md, the card. Columns: image (undecoded), label, source_index,
-source_tfds_id, file_name, and the source's further features: numbers, text, arrays and images as such, lists of
-differing lengths as JSON text.
+The files are `data/SPLIT-00000-of-00004.parquet`, ... and the card README.md. The columns are image (undecoded), label,
+source_index, source_tfds_id, file_name, and the further features of the source: numbers, text, arrays and images as
+such, lists of different lengths as JSON text.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from data_redundancy.exporting import about as descriptions
 from data_redundancy.exporting import files
 from data_redundancy.exporting.format import Description, Example, Shard
 from data_redundancy.exporting.paths import image_name, unique_name_of
-from data_redundancy.exporting.values import plain
+from data_redundancy.exporting.values import json_value
 
 _IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 _COLUMNS = {
@@ -31,7 +31,7 @@ _COLUMNS = {
 }
 _SCALARS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 _GROUP_ROWS, _GROUP_BYTES = 1000, 2**25
-"""What is written, and read, in one go has at most so many images, or is done once it has so many bytes of them."""
+"""A row group, which is written and read at once, ends after this many images or bytes of images."""
 
 
 class HuggingFace:
@@ -54,7 +54,7 @@ class HuggingFace:
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
         """See `Format`."""
         patterns = {shard.split: _pattern(shard, about) for shard in shards}
-        splits = [
+        splits: list[dict[str, Any]] = [
             {
                 "name": descriptions.split_name(split),
                 "num_bytes": sum(path.stat().st_size for path in directory.glob(pattern)),
@@ -76,7 +76,7 @@ def _path(shard: Shard, about: Description) -> str:
 
 
 def _pattern(shard: Shard, about: Description) -> str:
-    """Of the paths of all shards of its split."""
+    """Returns the pattern of the paths of all shards of a split."""
     return _path(shard, about).replace(f"-{shard.number:05d}-of-", f"-{'[0-9]' * 5}-of-")
 
 
@@ -94,16 +94,16 @@ def _groups(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def _schema(features: Mapping[str, Any], class_names: Iterable[str]) -> pa.Schema:
-    """Columns and their types, with what makes `datasets` see images and classes in them."""
+    """Returns the columns and their types, with the metadata by which `datasets` recognises images and classes."""
     names = _column_names(features)
     types = {**_COLUMNS, **{names[name]: _type(value) for name, value in features.items()}}
-    told = {name: {"_type": "Image"} for name, type_ in types.items() if type_ == _IMAGE}
-    told["label"] = {"names": list(class_names), "_type": "ClassLabel"}
-    return pa.schema(types, metadata={"huggingface": json.dumps({"info": {"features": told}})})
+    described: dict[str, Any] = {name: {"_type": "Image"} for name, type_ in types.items() if type_ == _IMAGE}
+    described["label"] = {"names": list(class_names), "_type": "ClassLabel"}
+    return pa.schema(types, metadata={"huggingface": json.dumps({"info": {"features": described}})})
 
 
 def _column_names(features: Iterable[str]) -> dict[str, str]:
-    """What the columns of the source's features are called: `source_` before a name that is taken."""
+    """Returns the name of the column of every feature: `source_` is put before a name that is already used."""
     names, taken = {}, {*_COLUMNS, *features}
     for feature in features:
         name = feature
@@ -126,7 +126,7 @@ def _type(value: Any) -> pa.DataType:
 
 
 def _type_of_dtype(dtype: np.dtype) -> pa.DataType | None:
-    """None for what Arrow does not have."""
+    """Returns Arrow's type for a NumPy type, or None if Arrow has none."""
     if dtype.kind in "OSU":
         return pa.string()
     try:
@@ -153,7 +153,7 @@ def _table(examples: list[Example], schema: pa.Schema) -> pa.Table:
 def _cell(value: Any, type_: pa.DataType) -> Any:
     if type_ == _IMAGE:
         return _image(value, None)
-    found = plain(value)
+    found = json_value(value)
     return json.dumps(found, ensure_ascii=False) if type_ == pa.string() and not isinstance(found, str) else found
 
 

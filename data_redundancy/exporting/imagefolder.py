@@ -1,15 +1,16 @@
-"""The export as folders of images: SPLIT/CLASS/FILE, one folder for every class.
+"""The export as folders of images: SPLIT/CLASS/FILE, one folder per class.
 
-Keras and torchvision read the folder of a split, `datasets` the whole. All of them number the classes in the order of
-their folders' names: the source's labels are in `examples.csv` (a row for every image: split, path, index, tfds_id,
-file_name, label, class_name) and `dataset.json` (the folder of every class). README.md tells `datasets` which folder is
-which split.
+Keras and torchvision read the folder of a split, `datasets` reads all splits. All of them number the classes in the
+order of the names of their folders. The labels of the source are in `examples.csv` (one row per image: split, path,
+index, tfds_id, file_name, label, class_name) and `dataset.json` (the folder of every class). README.md tells `datasets`
+which folder is which split.
 """
 
 import csv
 import pathlib
 import shutil
 from collections.abc import Iterable
+from typing import Any, TextIO
 
 from data_redundancy.exporting import about as descriptions
 from data_redundancy.exporting import files
@@ -18,7 +19,7 @@ from data_redundancy.exporting.paths import image_name, unique_name_of, unique_n
 
 _TABLE = "examples.csv"
 _ROWS = ".examples"
-"""The folder of the shards' rows, until all are there."""
+"""The folder of the rows of each shard, until all shards are complete."""
 _COLUMNS = ("split", "path", "index", "tfds_id", "file_name", "label", "class_name")
 
 
@@ -49,12 +50,12 @@ class ImageFolder:
         for split in splits.values():
             for folder in folders:
                 (directory / split / folder).mkdir(parents=True, exist_ok=True)
-        files.write_json(directory / "dataset.json", {**descriptions.as_json(about), "folders": folders})
+        descriptions.write_json(directory, about, folders=folders)
         patterns = {split: f"{splits[split]}/**" for split, number in about.num_examples.items() if number}
         configs = [{**config, "drop_labels": False} for config in descriptions.configs(patterns)]
         front = {"task_categories": ["image-classification"], "configs": configs}
         files.write_text(directory / "README.md", descriptions.card(about, front))
-        if not (directory / _TABLE).exists():  # else a run was killed after it had written this
+        if not (directory / _TABLE).exists():  # otherwise a run was killed after it had written the table
             _join_rows(directory, shards, about)
         shutil.rmtree(directory / _ROWS, ignore_errors=True)
 
@@ -73,6 +74,6 @@ def _rows_name(shard: Shard, about: Description) -> str:
     return f"{_ROWS}/{unique_name_of(shard.split, about.num_examples)}-{shard.number}.csv"
 
 
-def _csv_writer(file):
-    # All text is quoted: what looks like a number, or has commas and line ends, stays what it is.
+def _csv_writer(file: TextIO) -> Any:
+    # All text is quoted, so that text with digits, commas or line ends is read as the same text.
     return csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")

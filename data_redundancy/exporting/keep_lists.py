@@ -1,6 +1,7 @@
-"""Keep lists as files for other software: one line, row or number for every image that is kept."""
+"""Keep lists as files for other software: one line, row or number per kept image."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,27 +11,29 @@ import pyarrow.parquet as pq
 from etils import epath
 
 from data_redundancy.errors import InputError
-from data_redundancy.store import workdir
+from data_redundancy.store import files
 
 COLUMNS = ("index", "tfds_id", "file_name", "label", "class_name")
-"""Of csv and parquet; always all of them, empty where the source does not say."""
+"""The columns of csv and parquet files; empty if the source does not have them."""
+_OTHER_FORMATS = "Use csv, parquet or npy"
 
 
 def write(path: pathlib.Path, format: str, table: pa.Table) -> None:
-    """Writes a keep list, in order of the index; what was at `path` before stays until the new one is whole.
+    """Writes a keep list, in the order of the index. An older file stays until the new one is complete.
 
     Args:
         path: the file.
-        format: `txt`: lines of file names, where the source has no file names its ids, where it has no ids indices;
-            `csv`, `parquet`: rows of COLUMNS; `npy`: [K] int64 indices.
-        table: a selection's examples.parquet: COLUMNS, and kept, of N examples in order.
+        format: `txt`: lines of file names, or else of ids, or else of indices, whichever all kept images have; `csv`,
+            `parquet`: rows of COLUMNS; `npy`: [K] int64 indices.
+        table: examples.parquet of a selection: COLUMNS, and `kept`, of N examples in order.
 
     Raises:
-        InputError: if lines of text cannot tell the images apart, or the file cannot be written.
+        InputError: naming `format`, if lines of text do not identify the images; naming the path, if it cannot be
+            written.
     """
     kept = table.filter(table["kept"]).select(COLUMNS)
     content = _lines(kept, table) if format == "txt" else None
-    with workdir.atomic_file(epath.Path(path)) as partial, open(partial, "wb") as file:
+    with files.atomic_file(epath.Path(path)) as partial, open(partial, "wb") as file:
         if content is not None:
             file.write(content)
         elif format == "npy":
@@ -46,13 +49,12 @@ def _lines(kept: pa.Table, table: pa.Table) -> bytes:
     names = [str(name) for name in kept[column].to_pylist()]
     for name in names:
         if "\n" in name or "\r" in name:
-            raise InputError(f"--format=txt: {column} {name!r} has a line end in it; allowed: csv, parquet, npy")
+            requirement = f"must not be txt, because the {column} {name!r} has a line break"
+            raise InputError("format", "txt", requirement, _OTHER_FORMATS)
     repeated = _repeated(table[column], kept[column])
     if repeated is not None:
-        raise InputError(
-            f"--format=txt: several images have the {column} {repeated!r}, so a line does not say which is kept; "
-            "allowed: csv, parquet, npy"
-        )
+        requirement = f"must not be txt, because several images have the {column} {repeated!r}"
+        raise InputError("format", "txt", requirement, _OTHER_FORMATS)
     return "".join(f"{name}\n" for name in names).encode()
 
 
@@ -60,8 +62,8 @@ def _all_named(column: pa.ChunkedArray) -> bool:
     return column.null_count == 0 and pc.all(pc.not_equal(column, "")).as_py()
 
 
-def _repeated(column: pa.ChunkedArray, kept: pa.ChunkedArray):
-    """The first name of what is kept that is there more than once."""
+def _repeated(column: pa.ChunkedArray, kept: pa.ChunkedArray) -> Any:
+    """Returns the first entry of `kept` that occurs in `column` more than once, or None."""
     counts = column.value_counts()
     several = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1)).field("values")
     found = kept.filter(pc.is_in(kept, value_set=several))

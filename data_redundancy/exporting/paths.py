@@ -1,4 +1,4 @@
-"""Names of files and folders that are safe anywhere, made of names that are anybody's text."""
+"""Names of files and folders that are safe on every file system, made from arbitrary text."""
 
 import itertools
 import re
@@ -6,19 +6,19 @@ import unicodedata
 from collections.abc import Iterable
 
 _MAX_BYTES = 180
-"""Of a safe name in UTF-8: file systems allow 255, and there is more to come: an index, an ending, `.partial`."""
+"""The length of a safe name in UTF-8. File systems allow 255; an index, a suffix and `.partial` are added."""
 _RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{device}{number}" for device in ("COM", "LPT") for number in "0123456789¹²³"
 }
-"""Devices on Windows, whatever their ending is."""
+"""Names of devices on Windows, with any suffix."""
 
 
 def safe_name(text: str) -> str:
-    """The name of a single file or folder that is as close to a text as is safe on Linux, macOS and Windows.
+    """Returns a name of a single file or folder, similar to a text, that is safe on Linux, macOS and Windows.
 
-    Letters of all scripts stay. Separators, what shells and Windows reserve, and what cannot be seen becomes `_`. A
-    name begins neither with a dot nor with `__`, which Hugging Face would skip, ends with neither dot nor space, and
-    has at most 181 bytes.
+    Letters of all scripts stay. Separators, invisible characters, and characters that shells or Windows reserve become
+    `_`. The name does not begin with a dot or with `__`, which Hugging Face would skip, does not end with a dot or a
+    space, and has at most 181 bytes.
     """
     visible = "".join("_" if _is_unsafe(char) else char for char in unicodedata.normalize("NFC", text))
     name = _shortened(re.sub("^_+", "_", visible.strip(". "))).rstrip(". ")
@@ -27,9 +27,11 @@ def safe_name(text: str) -> str:
 
 
 def unique_names(texts: Iterable[str]) -> list[str]:
-    """Safe names that differ, also where upper and lower case do not; the same for the same texts."""
+    """Returns safe names of several texts, which differ in more than upper and lower case."""
     names = [safe_name(text) for text in texts]
-    taken, given, found = {_folded(name) for name in names}, set(), []
+    taken = {_folded(name) for name in names}
+    given: set[str] = set()
+    found: list[str] = []
     for name in names:
         if _folded(name) in given:
             numbered = (f"{name}-{number}" for number in itertools.count(2))
@@ -41,15 +43,15 @@ def unique_names(texts: Iterable[str]) -> list[str]:
 
 
 def unique_name_of(text: str, texts: Iterable[str]) -> str:
-    """The one of `unique_names` that a text has."""
+    """Returns the name that a text has in `unique_names(texts)`."""
     texts = list(texts)
     return unique_names(texts)[texts.index(text)]
 
 
 def image_name(file_name: str | None, index: int, extension: str) -> str:
-    """The name of an image file: what it was called, and its index, so that no two images of a split share a name.
+    """Returns the name of an image file: its name in the source and its index, which makes it unique in its split.
 
-    Processes that write at the same time do not know each other's names: so the index is always there.
+    The index is always there, because processes that write at the same time do not know each other's names.
     """
     last = re.split(r"[/\\]", file_name or "")[-1]
     stem = re.sub(r"\.(jpe?g|png|bmp|gif|tiff?|webp)$", "", last, flags=re.IGNORECASE)
@@ -65,5 +67,5 @@ def _shortened(name: str) -> str:
 
 
 def _folded(name: str) -> str:
-    """What file systems take for the same name is the same."""
+    """Returns a text that is equal for all names that some file system regards as equal."""
     return unicodedata.normalize("NFKC", name.casefold()).casefold()

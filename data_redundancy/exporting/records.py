@@ -1,7 +1,7 @@
-"""Files of serialised examples, TFRecord and ArrayRecord: read and written without looking into the examples.
+"""Files of serialised examples, TFRecord and ArrayRecord, which are read and written without parsing the examples.
 
-A TFRecord file frames every record with its length and with checksums (CRC-32C). What is read is held against them, so
-that a copy of a damaged record is never made to look sound.
+A TFRecord file frames every record with its length and checksums (CRC-32C). They are verified when a record is read, so
+that a damaged record is never copied with a valid checksum.
 """
 
 import os
@@ -15,12 +15,13 @@ from etils import epath
 from data_redundancy.data.tfds.catalog import HEADER_BYTES
 from data_redundancy.errors import InputError
 from data_redundancy.store import filesystems
+from data_redundancy.store.filesystems import reason
 
 FILE_FORMATS = ("tfrecord", "array_record")
 
 _BUFFER = 2**20
 _ARRAY_RECORDS = 16
-"""Records of an ArrayRecord file that are read at once."""
+"""The number of records of an ArrayRecord file that are read at once."""
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -29,8 +30,8 @@ class Record(NamedTuple):
 
     Attributes:
         content: its bytes.
-        checksum: their CRC-32C; None where it has not been taken yet.
-        appended: what is to be written behind it.
+        checksum: their CRC-32C; None if it has not been computed yet.
+        appended: bytes to write after the content.
     """
 
     content: bytes
@@ -39,34 +40,37 @@ class Record(NamedTuple):
 
 
 def read(path: epath.Path, file_format: str, numbers: Iterable[int]) -> Iterator[Record]:
-    """Reads some records of a file, one after the other.
+    """Reads some records of a file.
 
     Args:
-        path: local or in a bucket.
+        path: the file, local or in a bucket.
         file_format: one of FILE_FORMATS.
-        numbers: positions in the file, ascending.
+        numbers: positions of the records in the file, ascending.
+
+    Yields:
+        The records, in order.
 
     Raises:
-        InputError: if the file cannot be read, is damaged or ends before, or is not of this format.
+        InputError: naming the path, if the file cannot be read, is damaged or too short, or has another format.
     """
     found = (_read_tfrecord if file_format == "tfrecord" else _read_array_record)(path, numbers)
     while True:
         try:
             record = next(found, None)
         except OSError as error:
-            raise InputError(f"data_dir: {path} cannot be read ({error.strerror or error})") from error
+            raise InputError(path, None, f"cannot be read ({reason(error)})") from error
         if record is None:
             return
         yield record
 
 
 def write(path: os.PathLike, file_format: str, records: Iterable[Record]) -> None:
-    """Writes a file.
+    """Writes a file of records.
 
     Args:
-        path: of a local file.
+        path: a local file.
         file_format: one of FILE_FORMATS.
-        records: not held in memory.
+        records: the records, which are written one by one.
 
     Raises:
         OSError: if the file cannot be written.
@@ -93,7 +97,7 @@ def _read_tfrecord(path: epath.Path, numbers: Iterable[int]) -> Iterator[Record]
 
 
 def _all_tfrecords(path: epath.Path) -> Iterator[tuple[memoryview, int]]:
-    """Every record's content, which is there until the next one is asked for, and its checksum as it is stored."""
+    """Yields the content of every record, which is valid until the next one is read, and its stored checksum."""
     with path.open("rb") if filesystems.is_remote(path) else open(path, "rb", buffering=0) as file:
         window = _Window(file)
         while header := bytes(window.take(HEADER_BYTES)):
@@ -108,14 +112,14 @@ def _all_tfrecords(path: epath.Path) -> Iterator[tuple[memoryview, int]]:
 
 
 class _Window:
-    """Reads a file in big pieces, always into the same memory: new memory costs as much as the reading."""
+    """Reads a file in large pieces into the same memory, because allocating memory takes as long as reading."""
 
     def __init__(self, file: Any):
         self._file, self._memory = file, memoryview(bytearray(_BUFFER))
         self._begin = self._end = 0
 
     def take(self, size: int) -> memoryview:
-        """The next bytes, or those that are left; they are there until the next call."""
+        """Returns the next bytes, fewer at the end of the file; they are valid until the next call."""
         if self._end - self._begin < size:
             self._fill(size)
         begin, self._begin = self._begin, min(self._begin + size, self._end)
@@ -132,7 +136,7 @@ class _Window:
 
 
 def _damaged(path: epath.Path) -> InputError:
-    return InputError(f"data_dir: {path} is damaged or not a whole TFRecord file; prepare the data set again")
+    return InputError(path, None, "is damaged or not a complete TFRecord file", "Prepare the data set again")
 
 
 def _read_array_record(path: epath.Path, numbers: Iterable[int]) -> Iterator[Record]:
@@ -144,7 +148,7 @@ def _read_array_record(path: epath.Path, numbers: Iterable[int]) -> Iterator[Rec
             for start in range(0, len(numbers), _ARRAY_RECORDS):
                 yield from map(Record, file.__getitems__(numbers[start : start + _ARRAY_RECORDS]))
     except (RuntimeError, ValueError, IndexError) as error:
-        raise InputError(f"data_dir: {path} is damaged ({str(error).splitlines()[0]}); prepare it again") from error
+        raise InputError(path, None, f"is damaged ({reason(error)})", "Prepare the data set again") from error
 
 
 def _write_tfrecord(path: os.PathLike, records: Iterable[Record]) -> None:
@@ -160,7 +164,7 @@ def _write_tfrecord(path: os.PathLike, records: Iterable[Record]) -> None:
 def _write_array_record(path: os.PathLike, records: Iterable[Record]) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    # Groups of one record, as TFDS has it: any one can be read alone.
+    # Groups of one record, as in TFDS, allow any record to be read alone.
     file = ArrayRecordWriter(os.fspath(path), "group_size:1")
     try:
         for content, _, appended in records:
@@ -173,9 +177,9 @@ def _array_record(call: Any, *arguments: Any) -> None:
     try:
         call(*arguments)
     except RuntimeError as error:
-        raise OSError(str(error).splitlines()[0]) from error
+        raise OSError(reason(error)) from error
 
 
 def _masked(crc: int) -> int:
-    """As TFRecord files store a checksum."""
+    """Returns a checksum as TFRecord files store it."""
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Where exported examples come from: a prepared TFDS data set, or an .npz file; images stay encoded."""
+"""The sources of exported examples: a prepared TFDS data set, or an .npz file. Images stay encoded."""
 
 import functools
 import io
@@ -9,16 +9,24 @@ import numpy as np
 from etils import epath
 
 from data_redundancy.data import Dataset, npz
-from data_redundancy.data.tfds import builder
+from data_redundancy.data.splits import Split
+from data_redundancy.data.tfds.builder import (
+    FILE_NAME_KEY,
+    find_image_and_label,
+    has_file_names,
+    import_tfds,
+    split_shards,
+)
 from data_redundancy.data.tfds.catalog import digest_of
 from data_redundancy.errors import InputError
 from data_redundancy.exporting import records
 from data_redundancy.exporting.format import Example
 from data_redundancy.exporting.records import Record
+from data_redundancy.exporting.values import flat_features
 from data_redundancy.store import filesystems
 
 _CHECKED_OF = 16
-"""Of so many records one has its digest checked."""
+"""The digest of one record out of this many is checked."""
 _MAX_CHANNELS = 4
 
 
@@ -26,32 +34,37 @@ class Source(Protocol):
     """A data set to export from.
 
     Attributes:
-        class_names: one per class.
-        description: of the data set; may be empty.
-        citation: of it; may be empty.
+        class_names: one name per class.
+        description: the description of the data set; may be empty.
+        citation: the citation of the data set; may be empty.
         sizes: the number of examples of every whole split.
+        location: the directory or file of the data set, local or in a bucket.
     """
 
     class_names: tuple[str, ...]
     description: str
     citation: str
     sizes: Mapping[str, int]
+    location: epath.Path
 
     def splits_of(self, expression: str) -> list[str]:
-        """The splits that an expression takes examples from, in its order."""
+        """Returns the splits that a split expression takes examples from, in its order."""
 
     def num_bytes(self, expression: str) -> int:
-        """About how many bytes the examples of a split expression take."""
+        """Returns the approximate size of the examples of a split expression, in bytes."""
 
     def examples(self, expression: str, indices: np.ndarray) -> Iterator[Example]:
         """Reads some examples of a split.
 
         Args:
-            expression: of the split, such as `train[:90%]`.
+            expression: the split expression, such as `train[:90%]`.
             indices: [n] int64, positions in it in canonical order, ascending.
 
+        Yields:
+            The examples, in order.
+
         Raises:
-            InputError: if a file is damaged, or an example is another one than was selected from.
+            InputError: naming the file, if it is damaged or an example has changed since the selection.
         """
 
 
@@ -59,12 +72,12 @@ class Stored(NamedTuple):
     """An example of a TFDS data set, as it is stored.
 
     Attributes:
-        index: its position in its split, in canonical order.
-        tfds_id: its name.
-        record: its bytes.
+        position: its position in its split, in canonical order.
+        tfds_id: its id.
+        record: its serialised bytes.
     """
 
-    index: int
+    position: int
     tfds_id: str
     record: Record
 
@@ -79,33 +92,35 @@ class TfdsSource:
         class_names: Sequence[str],
         listed: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     ):
-        """Reads no examples.
+        """Opens the data set; reads no examples.
 
         Args:
             builder: a `tfds.core.DatasetBuilder`.
-            class_names: one per class.
-            listed: for split expressions, the digests [N] uint64, by `digest_of`, and lengths [N] of
-                records when they were selected from; others are refused.
+            class_names: one name per class.
+            listed: for split expressions, the digests [N] uint64, by `digest_of`, and the lengths [N] of the records
+                at the time of the selection; a record that differs raises an error.
 
         Raises:
-            InputError: if the data set is stored in another format than `records.FILE_FORMATS`.
+            InputError: naming `name`, if the data set is stored in another format than `records.FILE_FORMATS`.
         """
         info = builder.info
         self.file_format = info.file_format.value
         if self.file_format not in records.FILE_FORMATS:
             allowed = ", ".join(records.FILE_FORMATS)
-            raise InputError(f"name: {info.full_name} is stored as {self.file_format}; allowed to export: {allowed}")
+            requirement = f"must be stored as one of {allowed} to be exported, but is stored as {self.file_format}"
+            raise InputError("name", info.full_name, requirement)
         self.builder = builder
-        self.image_key, self.label_key = builder.find_image_and_label(info)
+        self.image_key, self.label_key = find_image_and_label(info)
         self.class_names = tuple(class_names)
         self.description, self.citation = info.description, info.citation
-        self.sizes = {split: info.splits[split].num_examples for split in info.splits}
+        self.location = epath.Path(builder.data_path)
+        self.sizes: Mapping[str, int] = {split: info.splits[split].num_examples for split in info.splits}
         self._listed = listed or {}
         self._paths = {path.name: path for split in info.splits for path in info.splits[split].filepaths}
-        self._shards = functools.lru_cache(lambda expression: builder.split_shards(builder, expression))
+        self._shards = functools.lru_cache(lambda expression: split_shards(builder, expression))
 
     def files(self, split: str) -> list[epath.Path]:
-        """The files of a whole split, in order."""
+        """Returns the files of a whole split, in order."""
         return [epath.Path(path) for path in self.builder.info.splits[split].filepaths]
 
     def splits_of(self, expression: str) -> list[str]:
@@ -139,49 +154,48 @@ class TfdsSource:
 
     def examples(self, expression: str, indices: np.ndarray) -> Iterator[Example]:
         """See `Source`."""
-        _, tfds = builder.import_tfds()
+        _, tfds = import_tfds()
         features = self.builder.info.features
         images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
         decoders = {key: tfds.decode.SkipDecoding() for key in images}
-        has_names, infos = builder.has_file_names(features), features.get_tensor_info()
+        has_names, infos = has_file_names(features), features.get_tensor_info()
         for index, tfds_id, record in self.stored(expression, indices):
-            found = _plain(features.deserialize_example_np(record.content, decoders=decoders), infos)
+            found = flat_features(features.deserialize_example_np(record.content, decoders=decoders), infos)
             encoded, label = found.pop(self.image_key), found.pop(self.label_key)
-            file_name = found.pop(builder.FILE_NAME_KEY) if has_names else None
+            file_name = found.pop(FILE_NAME_KEY) if has_names else None
             yield Example(index, tfds_id, file_name, int(label), encoded, extension_of(encoded), found)
 
 
 class NpzSource:
-    """Examples of an .npz file; see `Source`. Needs no TensorFlow."""
+    """Examples of an .npz file; see `Source`. Does not import TensorFlow."""
 
     def __init__(self, path: str, dataset: Dataset):
-        """Reads nothing that the data set has.
+        """Takes the arrays of a data set; other splits of the file are read when they are needed.
 
         Args:
-            path: of the file.
-            dataset: what was read from it.
+            path: the path of the file.
+            dataset: the data set that was read from it, with its images.
 
         Raises:
-            InputError: if a PNG cannot have as many channels as its images.
+            InputError: naming `name`, if its images have more channels than PNG files can have.
         """
-        self.path, self.class_names = path, dataset.class_names
+        self.location, self.class_names = epath.Path(path), dataset.class_names
         self.description, self.citation = f"Images of the file {dataset.name}.", ""
-        self.image_shape = dataset.train.images.shape[1:]
+        loaded = [split for split in (dataset.train, dataset.test) if isinstance(split, Split)]
+        self.image_shape = loaded[0].images.shape[1:]
         if self.image_shape[-1] > _MAX_CHANNELS:
-            raise InputError(
-                f"name: images of {path} have {self.image_shape[-1]} channels, allowed to export: 1 to {_MAX_CHANNELS} "
-                "(stored as PNG)"
-            )
-        self._read = {split.name: (split.images, split.labels) for split in (dataset.train, dataset.test)}
-        self.sizes = {split: len(self._arrays(split)[1]) for split in ("train", "test")}
+            requirement = f"must have images of 1 to {_MAX_CHANNELS} channels, as PNG files have, to be exported"
+            raise InputError("name", path, f"{requirement}, but they have {self.image_shape[-1]}")
+        self._read = {split.name: (split.images, split.labels) for split in loaded}
+        self.sizes: Mapping[str, int] = {split: len(self._arrays(split)[1]) for split in ("train", "test")}
 
     @functools.cached_property
     def _contents(self) -> npz.NpzContents:
-        return npz.read_npz(self.path, class_names=self.class_names)
+        return npz.read_npz(self.location, class_names=self.class_names)
 
     def splits_of(self, expression: str) -> list[str]:
         """See `Source`."""
-        ranges = npz.split_ranges(expression, sizes=self.sizes, field="train_split")
+        ranges = npz.split_ranges(expression, sizes=self.sizes, argument="train_split")
         return list(dict.fromkeys(split for split, _, _ in ranges))
 
     def num_bytes(self, expression: str) -> int:
@@ -201,60 +215,32 @@ class NpzSource:
 
 
 def extension_of(encoded: bytes) -> str:
-    """What the name of an image file ends with, by its first bytes."""
+    """Returns the extension of an encoded image, `png` or `jpg`."""
     return "png" if encoded.startswith(b"\x89PNG") else "jpg"
 
 
 def local_files(source: Source) -> list[epath.Path]:
-    """The directory, or file, of a source, where that is on a local disk."""
-    path = epath.Path(source.path if isinstance(source, NpzSource) else source.builder.data_path)
-    return [] if filesystems.is_remote(path) else [path]
+    """Returns the directory or file of a source; nothing if it is in a bucket."""
+    return [] if filesystems.is_remote(source.location) else [source.location]
 
 
 def _checked(found: Iterable[Stored], digests: np.ndarray, lengths: np.ndarray) -> Iterator[Stored]:
-    """Lets through what is as long as it was; of every few, and the first, the digest is taken as well.
+    """Yields records after checking that each has the length it had, and some of them the digest they had.
 
-    That tells files that were written again, at a fraction of the time that all digests take; a record that a disk has
-    damaged differs from its checksum.
+    This detects files that were written again, in a fraction of the time of checking all digests. A record that a disk
+    has damaged is detected by its checksum.
     """
     for number, stored in enumerate(found):
         content = stored.record.content
-        same = len(content) == lengths[stored.index]
-        if not same or (number % _CHECKED_OF == 0 and digest_of(content) != digests[stored.index]):
+        same = len(content) == lengths[stored.position]
+        if not same or (number % _CHECKED_OF == 0 and digest_of(content) != digests[stored.position]):
             raise InputError(
-                f"data_dir: {stored.tfds_id} has changed since its data set was listed; select again, after removing "
-                "the list in input.catalog_dir"
+                "data_dir",
+                None,
+                f"has changed: the example {stored.tfds_id} differs from that in the catalog",
+                "Remove the catalog (catalog_dir), and make the selection again",
             )
         yield stored
-
-
-def _plain(value: Mapping[str, Any], infos: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Features by name, `/` between the names of nested ones; text as str, images as bytes."""
-    found = {}
-    for name, feature in value.items():
-        if isinstance(feature, Mapping):
-            found.update(_plain(feature, infos[name], f"{before}{name}/"))
-        else:
-            found[before + name] = _plain_one(feature, infos[name])
-    return found
-
-
-def _plain_one(value: Any, info: Any) -> Any:
-    """An array for what TFDS gives as a list, of one type also where it is empty; lists of differing lengths stay."""
-    dtype = np.dtype(info.np_dtype)
-    is_text = dtype.kind in "OSU"
-    if isinstance(value, list) and info.shape.count(None) <= 1:
-        shape = [-1 if size is None else size for size in info.shape]
-        value = np.array(value, object if is_text else dtype).reshape(shape)
-    return _text(value) if is_text else value
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return np.array([_text(item) for item in value.ravel()], object).reshape(value.shape)
-    if isinstance(value, list):
-        return [_text(item) for item in value]
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _png(image: np.ndarray) -> bytes:

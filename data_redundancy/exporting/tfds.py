@@ -1,8 +1,9 @@
-"""The TFDS export: what plain `tfds.builder_from_directory` and `tfds.load` read.
+"""The TFDS export, which `tfds.builder_from_directory` and `tfds.load` read.
 
-A data set lies in OUT/NAME/VERSION. It has all features of its source, and of the examples that were kept
-`source_index` and `source_tfds_id`. Splits that are not pruned are copied file by file: their examples have neither,
-and TFDS then gives its values for what is missing (the lowest integer, empty text; None from a data source).
+The directory of the data set is OUT/NAME/VERSION. It has all features of its source, and the kept examples also have
+`source_index` and `source_tfds_id`. Splits that are not pruned are copied file by file. Their examples lack these two
+features, for which TFDS then returns its values for missing features (the lowest integer and empty text; None from a
+data source).
 """
 
 import pathlib
@@ -25,18 +26,21 @@ from data_redundancy.store import filesystems
 
 INDEX, TFDS_ID = "source_index", "source_tfds_id"
 PROVENANCE = "data_redundancy"
-"""The key of the provenance in the data set's metadata."""
+"""The key of the provenance in the metadata of the data set."""
 
 
 class Tfds:
-    """Writes examples that have an image and a label; a `Format`."""
+    """Writes the images and labels of an .npz file; a `Format`."""
 
     def __init__(self, contents: Contents, *, file_format: str | None = None):
-        """Prepares to write.
+        """Makes the features of the data set.
 
         Args:
-            contents: what is written.
+            contents: the contents of the export, of an `NpzSource`.
             file_format: one of `records.FILE_FORMATS`; by default TFRecord.
+
+        Raises:
+            InputError: naming `class_names`, if TFDS cannot store a name.
         """
         self._contents = contents
         self._file_format = file_format or "tfrecord"
@@ -60,7 +64,7 @@ class Tfds:
             )
             info = tfds.core.DatasetInfo(
                 builder=identity,
-                description=f"{about.description}\n\n{in_words(about)}".strip(),
+                description=f"{about.description}\n\n{_in_words(about)}".strip(),
                 citation=about.citation,
                 features=self._features,
                 metadata=tfds.core.MetadataDict({**self._metadata(), PROVENANCE: dict(about.provenance)}),
@@ -75,6 +79,7 @@ class Tfds:
     def _make_features(self) -> Any:
         _, tfds = import_tfds()
         source = self._contents.source
+        assert isinstance(source, NpzSource), "`TfdsOfTfds` writes data sets of TFDS"
         check_class_names(source.class_names)
         image = tfds.features.Image(shape=source.image_shape)
         label = tfds.features.ClassLabel(names=source.class_names)
@@ -110,27 +115,29 @@ class Tfds:
 
 
 class TfdsOfTfds(Tfds):
-    """Writes stored examples of a TFDS data set as they are, images undecoded; a `Format`."""
+    """Writes the examples of a TFDS data set as they are stored, without decoding images; a `Format`."""
 
     def __init__(self, contents: Contents, *, file_format: str | None = None):
-        """Prepares to write.
+        """Makes the features of the data set.
 
         Args:
-            contents: what is written, of a `TfdsSource`.
+            contents: the contents of the export, of a `TfdsSource`.
             file_format: one of `records.FILE_FORMATS`; by default that of the source.
 
         Raises:
-            InputError: if the source has a feature `source_index` that is no integer, or `source_tfds_id` no text.
+            InputError: naming `class_names`, if TFDS cannot store a name; naming `name`, if the source has a feature
+                `source_index` that is no integer or `source_tfds_id` that is no text.
         """
+        assert isinstance(contents.source, TfdsSource), "`Tfds` writes .npz files"
         self._source: TfdsSource = contents.source
-        self._renamed = _new_names(self._source.builder.info.features)
+        self._renamed: dict[str, str] = _new_names(self._source.builder.info.features)
         super().__init__(contents, file_format=file_format or self._source.file_format)
 
     def write_shard(
         self, directory: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description
     ) -> None:
         """See `Format`."""
-        del examples  # their records are taken as they are
+        del examples  # the stored records are copied instead
         path = self._path(directory, shard, about)
         path.parent.mkdir(parents=True)
         if shard.split != self._contents.pruned and self._file_format == self._source.file_format:
@@ -150,7 +157,7 @@ class TfdsOfTfds(Tfds):
                 INDEX: tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
                 TFDS_ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tfds_id.encode()])),
             }
-            # Two messages one behind the other are one that has the fields of both.
+            # Two concatenated messages are parsed as one message with the fields of both.
             appended = _serialized(tf.train.Example(features=tf.train.Features(feature=features)))
             yield Record(content, checksum, appended)
 
@@ -181,25 +188,25 @@ class TfdsOfTfds(Tfds):
 
 
 def make(contents: Contents, *, file_format: str | None = None) -> Tfds:
-    """The writer for a source of either kind; its errors begin with the argument's name."""
+    """Returns the writer for a source of either kind; see `Tfds` and `TfdsOfTfds`."""
     kind = Tfds if isinstance(contents.source, NpzSource) else TfdsOfTfds
     return kind(contents, file_format=file_format)
 
 
 def file_lengths(source: TfdsSource) -> dict[str, Sequence[int]]:
-    """How many examples each file of every split has: what is copied keeps its files."""
+    """Returns the number of examples of each file of every split, which stay the same when a split is copied."""
     return {split: list(source.builder.info.splits[split].shard_lengths) for split in source.sizes}
 
 
 def _added_features() -> dict[str, Any]:
     _, tfds = import_tfds()
-    # A tensor of text: that it is optional would be lost of a `Text` (TFDS 4.9.10).
+    # A tensor of text, because TFDS 4.9.10 does not save that a `Text` is optional.
     text = tfds.features.Tensor(shape=(), dtype=np.str_, optional=True)
     return {INDEX: tfds.features.Scalar(np.int64, optional=True), TFDS_ID: text}
 
 
 def _new_names(features: Any) -> dict[str, str]:
-    """New names for what the source calls as the export does: it is an export itself, or `prepare` has written it."""
+    """Returns new names for features of the source that have the names of added features, as earlier exports have."""
     _, tfds = import_tfds()
     renamed = {}
     for added, kinds, allowed in ((INDEX, "iu", "an integer"), (TFDS_ID, "OSU", "text")):
@@ -207,18 +214,19 @@ def _new_names(features: Any) -> dict[str, str]:
         while name in features:
             found = features[name]
             if not isinstance(found, tfds.features.Tensor) or found.shape or np.dtype(found.np_dtype).kind not in kinds:
-                raise InputError(f"name: its feature {name} is {found}; allowed: {allowed}, or another name")
+                requirement = f"must have {allowed} as feature {name}, or no such feature, but it is {found}"
+                raise InputError("name", None, requirement)
             renamed[name] = f"source_{name}"
             name = renamed[name]
     return renamed
 
 
 def _rename(content: bytes, names: Mapping[str, str]) -> bytes:
-    """Gives features of a serialised example other names."""
+    """Renames features of a serialised example."""
     tf, _ = import_tfds()
     example = tf.train.Example.FromString(content)
     features = example.features.feature
-    for name in reversed(names):  # the new name of one may be the old name of the next
+    for name in reversed(list(names)):  # the new name of a feature may be the old name of the next one
         if name in features:
             features[names[name]].CopyFrom(features[name])
             del features[name]
@@ -226,7 +234,7 @@ def _rename(content: bytes, names: Mapping[str, str]) -> bytes:
 
 
 def _serialized(example: Any) -> bytes:
-    """The same bytes every time: otherwise the order of features is left to chance."""
+    """Returns the bytes of an example; without this option, the order of its features would be random."""
     return example.SerializeToString(deterministic=True)
 
 
@@ -242,11 +250,11 @@ def _names(shards: list[Shard]) -> list[str]:
     return list(dict.fromkeys(shard.split for shard in shards))
 
 
-def in_words(about: Description) -> str:
-    """The provenance in a sentence."""
-    told = about.provenance
+def _in_words(about: Description) -> str:
+    """Returns the provenance as a sentence."""
+    made = about.provenance
     return (
-        f"Pruned by data-redundancy: the selection {told['selection']} keeps {told['num_kept']} of "
-        f"{told['num_examples']} examples of {told['split']} (fraction removed: {told['fraction']}; fingerprint: "
-        f"{told['fingerprint']})."
+        f"Pruned by data-redundancy: the selection {made['selection']} keeps {made['num_kept']} of "
+        f"{made['num_examples']} examples of {made['split']} (fraction removed: {made['fraction']}; fingerprint: "
+        f"{made['fingerprint']})."
     )

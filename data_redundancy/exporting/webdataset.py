@@ -1,13 +1,14 @@
-"""The WebDataset export: tar files of samples, read from end to end.
+"""The WebDataset export: tar files of samples, which are read sequentially.
 
-`SPLIT-000000.tar`, `SPLIT-000001.tar` ... and `dataset.json`. A sample's key is the index, of nine digits; its files:
+The files are `SPLIT-000000.tar`, `SPLIT-000001.tar`, ... and `dataset.json`. The key of a sample is its index in nine
+digits. Its files are:
 
     KEY.jpg or KEY.png    the image, undecoded
     KEY.cls               the label
-    KEY.json              index, tfds_id, file_name, label, class_name; features: whatever else the source says
+    KEY.json              index, tfds_id, file_name, label, class_name, and `features`: further features of the source
     KEY.NAME.png          (or .jpg) a further image, the feature NAME
 
-Tar files of the same examples are the same to the last byte.
+Tar files of the same examples are equal byte for byte.
 """
 
 import io
@@ -21,7 +22,7 @@ from data_redundancy.exporting import files
 from data_redundancy.exporting.format import Description, Example, Shard
 from data_redundancy.exporting.paths import unique_name_of, unique_names
 from data_redundancy.exporting.source import extension_of
-from data_redundancy.exporting.values import plain
+from data_redundancy.exporting.values import json_value
 
 
 class WebDataset:
@@ -41,7 +42,7 @@ class WebDataset:
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
         """See `Format`."""
         listed = [{"file": _file_name(s, about), "split": s.split, "num_examples": s.length} for s in shards]
-        files.write_json(directory / "dataset.json", {**descriptions.as_json(about), "shards": listed})
+        descriptions.write_json(directory, about, shards=listed)
 
 
 def _file_name(shard: Shard, about: Description) -> str:
@@ -49,18 +50,18 @@ def _file_name(shard: Shard, about: Description) -> str:
 
 
 def _members(example: Example, about: Description) -> Iterator[tuple[str, bytes]]:
-    """What the files of a sample are called after its key, and what they hold."""
+    """Yields the name, after the key, and the content of each file of a sample."""
     images = {name: value for name, value in example.features.items() if isinstance(value, bytes)}
-    told = {
+    content = {
         "index": example.index,
         "tfds_id": example.tfds_id,
         "file_name": example.file_name,
         "label": example.label,
         "class_name": about.class_names[example.label],
-        "features": {name: plain(value) for name, value in example.features.items() if name not in images},
+        "features": {name: json_value(value) for name, value in example.features.items() if name not in images},
     }
     yield example.extension, example.encoded
     yield "cls", str(example.label).encode()
-    yield "json", json.dumps(told, ensure_ascii=False).encode()
+    yield "json", json.dumps(content, ensure_ascii=False).encode()
     for name, image in zip(unique_names(images), images.values(), strict=True):
         yield f"{name}.{extension_of(image)}", image

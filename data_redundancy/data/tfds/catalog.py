@@ -1,8 +1,7 @@
-"""Where every record of a TFDS split lies, so that any example can be read without reading those before it.
+"""Catalogs: the place of every record of a TFDS split, so that examples can be read in any order.
 
-One scan of the files lists, for every example in canonical order, the place of its record, its label, its file name and
-a digest of it. Images stay undecoded. After that, training reads just the records of its keep list, in the order it
-wants.
+One scan of the files lists the place, the label, the file name and a digest of every record, in canonical order. It
+decodes no images. Training then reads only the records of its keep list, in its own order.
 """
 
 import concurrent.futures
@@ -16,13 +15,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_redundancy.data.tfds.builder import FILE_NAME_KEY, Shard, has_file_names, import_tfds, one_line, silenced_tfds
+from data_redundancy.data.tfds.builder import FILE_NAME_KEY, ShardSlice, has_file_names, import_tfds, silenced_tfds
 from data_redundancy.errors import InputError
 from data_redundancy.runtime import devices
-from data_redundancy.store import metrics, workdir
+from data_redundancy.store import files, metrics
+from data_redundancy.store.filesystems import reason
 
 HEADER_BYTES, FRAME_BYTES = 12, 16
-"""What a TFRecord file adds to every record: its length and a checksum before it; with another one behind it."""
+"""Bytes that a TFRecord file adds before a record (its length and a checksum), and in total (one more checksum)."""
 _BATCH = 64
 _ARRAYS = ("offset", "length", "label", "digest", "file_name")
 
@@ -31,17 +31,17 @@ log = logging.getLogger("data_redundancy")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Catalog:
-    """The records of one TFDS split, all of it, in canonical order.
+    """The records of a whole TFDS split, in canonical order.
 
     Attributes:
-        files: [F] names of its files.
-        sizes: [F] int64, their sizes in bytes.
-        counts: [F] int64, how many records each holds.
-        offset: [N] int64, the byte of its file at which the frame of a record begins.
-        length: [N] int64, the bytes of a record without its frame.
-        label: [N] int64.
-        digest: [N] uint64, of the record's bytes.
-        file_name: [N] bytes, the image's file name in UTF-8; empty where the data set has none.
+        files: [F] str, the names of its files.
+        sizes: [F] int64, the sizes of the files in bytes.
+        counts: [F] int64, the number of records of each file.
+        offset: [N] int64, the position in its file at which the frame of a record begins, in bytes.
+        length: [N] int64, the size of a record without its frame, in bytes.
+        label: [N] int64, the label of each example.
+        digest: [N] uint64, the `digest_of` each record.
+        file_name: [N] bytes, the file name of each image in UTF-8; empty if the data set has no file names.
     """
 
     files: np.ndarray
@@ -54,17 +54,17 @@ class Catalog:
     file_name: np.ndarray
 
     def checksum(self) -> int:
-        """A digest of all records and their places."""
+        """Returns a digest of all records and their places."""
         return digest_of(b"".join(array.tobytes() for array in vars(self).values()))
 
-    def rows(self, shards: Sequence[Shard]) -> tuple[np.ndarray, np.ndarray]:
-        """Finds a part of the split.
+    def rows(self, shards: Sequence[ShardSlice]) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the records of a split expression.
 
         Args:
-            shards: what a split expression takes from which file.
+            shards: the examples of the expression, from `split_shards`.
 
         Returns:
-            The rows [n] of this catalogue, and for each the number of its file.
+            The rows [n] of this catalog, and the number [n] of the file of each row.
         """
         begins = np.concatenate([[0], np.cumsum(self.counts)])
         number = {name: position for position, name in enumerate(self.files.tolist())}
@@ -75,32 +75,34 @@ class Catalog:
 
 
 def digest_of(record: bytes) -> int:
-    """A digest of 64 bits: the first of BLAKE2b."""
+    """Returns a digest of 64 bits: BLAKE2b of this size."""
     return int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "little")
 
 
 def read_or_make(builder: Any, split: str, *, directory: epath.Path, image_key: str, label_key: str) -> Catalog:
-    """The catalogue of a whole TFDS split: read from `directory`, or made, together by all processes.
+    """Returns the catalog of a whole TFDS split: reads it from `directory`, or else makes it.
+
+    All processes call this together, and share the work.
 
     Args:
         builder: a `tfds.core.DatasetBuilder`.
         split: the name of one of its splits.
-        directory: gets SPLIT.npz.
+        directory: the directory of the file SPLIT.npz, which is written if it is missing.
         image_key: the name of the image feature.
         label_key: the name of the label feature.
 
     Raises:
-        InputError: if a file is missing or damaged, or the directory cannot be written.
+        InputError: naming a file that is missing or damaged; `name`, if the data set is not stored as TFRecord; or
+            `catalog_dir`, if the directory cannot be written.
     """
     if (file_format := builder.info.file_format.value) != "tfrecord":
-        raise InputError(
-            f"name: {builder.info.full_name} is stored as {file_format}; allowed where images stream: tfrecord"
-        )
+        requirement = f"must be stored as tfrecord to stream images, but is stored as {file_format}"
+        raise InputError("name", builder.info.full_name, requirement)
     paths = [epath.Path(path) for path in builder.info.splits[split].filepaths]
     sizes = _sizes(paths)
     path = directory / f"{split}.npz"
-    found = _read(path, [p.name for p in paths], sizes)
-    # Where processes do not share a disk, some may have none, or another one.
+    found = _read(path, [file.name for file in paths], sizes)
+    # Processes that do not share a disk may have different catalogs.
     found_by_all = devices.gather_rows(np.array([found.checksum() if found else 0], np.uint64))
     if found and (found_by_all == found_by_all[0]).all():
         return found
@@ -110,16 +112,15 @@ def read_or_make(builder: Any, split: str, *, directory: epath.Path, image_key: 
     declared = np.array(builder.info.splits[split].shard_lengths)
     if not np.array_equal(catalog.counts, declared):
         file = int(np.flatnonzero(catalog.counts != declared)[0])
-        raise InputError(
-            f"data_dir: {paths[file]} holds {catalog.counts[file]} records, its data set says {declared[file]}; "
-            "prepare it again"
-        )
+        requirement = f"must have {declared[file]} records according to its data set, but has {catalog.counts[file]}"
+        raise InputError(paths[file], None, requirement, "Prepare the data set again")
     if devices.is_main_process():
         try:
-            with workdir.atomic_file(path) as partial, partial.open("wb") as file:
-                np.savez(file, **vars(catalog))
+            with files.atomic_file(path) as partial, partial.open("wb") as output:
+                np.savez(output, **vars(catalog))
         except InputError as error:
-            raise InputError(f"catalog_dir: {one_line(error)}; name another directory") from error
+            directory_text = os.fspath(directory)
+            raise InputError("catalog_dir", directory_text, error.requirement, "Use another directory") from error
     devices.barrier(f"wrote {path}")
     log.info("listed the %s records of %s (%s)", f"{len(catalog.label):,}", split, path)
     return catalog
@@ -130,30 +131,30 @@ def _sizes(paths: Sequence[epath.Path]) -> np.ndarray:
         try:
             return path.stat().length
         except OSError as error:
-            raise InputError(f"data_dir: {path} cannot be read ({error.strerror or one_line(error)})") from error
+            raise InputError(path, None, f"cannot be read ({reason(error)})") from error
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         return np.array(list(pool.map(size, paths)), np.int64)
 
 
 def _read(path: epath.Path, files: list[str], sizes: np.ndarray) -> Catalog | None:
-    """The catalogue at `path`, if it is there, whole, and of these files."""
+    """Returns the catalog at `path`, or None if it is missing, damaged, or describes other files."""
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             catalog = Catalog(**arrays)
     except FileNotFoundError:
         return None
-    except Exception as error:  # a file of something else, or a damaged one: it is made again
-        log.warning("%s cannot be read (%s): listing the records again", path, one_line(error))
+    except Exception as error:  # another file, or a damaged one: the catalog is made again
+        log.warning("%s cannot be read (%s): listing the records again", path, reason(error))
         return None
     if catalog.files.tolist() != files or not np.array_equal(catalog.sizes, sizes):
-        log.warning("%s is about other files than there are now: listing the records again", path)
+        log.warning("%s lists other files than the data set has: listing the records again", path)
         return None
     return catalog
 
 
-def _scan_share(builder: Any, paths: Sequence[epath.Path], image_key: str, label_key: str, bar: Any) -> dict:
-    """Scans this process's share of the files, and gathers what all have found."""
+def _scan_share(builder: Any, paths: Sequence[epath.Path], image_key: str, label_key: str, bar: Any) -> dict[str, Any]:
+    """Scans the files that are this process's share, and returns the arrays of all processes by field of `Catalog`."""
     parse = _parser(builder, image_key, label_key)
     start, stop = devices.row_share(len(paths), 1)
     found = []
@@ -171,15 +172,15 @@ def _scan_share(builder: Any, paths: Sequence[epath.Path], image_key: str, label
 
 
 def _parser(builder: Any, image_key: str, label_key: str) -> Any:
-    """The traceable function from serialised examples to label and file name."""
+    """Returns the traceable function from a serialised example to itself, its label and its file name."""
     tf, tfds = import_tfds()
     features = builder.info.features
     has_names = has_file_names(features)
     wanted = {image_key: True, label_key: True, **({FILE_NAME_KEY: True} if has_names else {})}
     part = tfds.decode.PartialDecoding(wanted).extract_features(features)
 
-    @tf.autograph.experimental.do_not_convert  # there is nothing in it to convert
-    def parse(record):
+    @tf.autograph.experimental.do_not_convert  # it contains no Python control flow that has to be converted
+    def parse(record: Any) -> tuple[Any, Any, Any]:
         example = part.deserialize_example(record, decoders={image_key: tfds.decode.SkipDecoding()})
         return record, example[label_key], example[FILE_NAME_KEY] if has_names else ""
 
@@ -187,8 +188,12 @@ def _parser(builder: Any, image_key: str, label_key: str) -> Any:
 
 
 def _scan(path: epath.Path, parse: Any) -> dict[str, Any]:
+    """Lists the records of one file: arrays by field of `Catalog`, and the file names as a list of bytes."""
     tf, _ = import_tfds()
-    lengths, labels, digests, names = [], [], [], []
+    lengths: list[int] = []
+    labels: list[int] = []
+    digests: list[int] = []
+    names: list[bytes] = []
     try:
         examples = tf.data.TFRecordDataset(os.fspath(path)).map(parse).batch(_BATCH).prefetch(1)
         for records, label, name in examples.as_numpy_iterator():
@@ -197,7 +202,7 @@ def _scan(path: epath.Path, parse: Any) -> dict[str, Any]:
             labels += label.tolist()
             names += name.tolist()
     except tf.errors.OpError as error:
-        raise InputError(f"data_dir: {path} is damaged ({one_line(error)}); prepare the data set again") from error
+        raise InputError(path, None, f"is damaged ({reason(error)})", "Prepare the data set again") from error
     length = np.array(lengths, np.int64)
     offset = np.concatenate([[0], np.cumsum(length + FRAME_BYTES)[:-1]]).astype(np.int64)[: len(length)]
     return {

@@ -1,4 +1,4 @@
-"""Reads a prepared TFDS image-classification data set; downloads nothing."""
+"""Reads a prepared TFDS image-classification data set. Downloads nothing."""
 
 import contextlib
 import functools
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_redundancy.data.splits import Dataset, Records, Split, StreamedSplit, check_labels, choose_class_names
+from data_redundancy.data.splits import Dataset, Records, Split, StreamedSplit, check_label_range, choose_class_names
 from data_redundancy.data.tfds import catalog
 from data_redundancy.data.tfds.builder import (
     FILE_NAME_KEY,
@@ -18,16 +18,18 @@ from data_redundancy.data.tfds.builder import (
     has_file_names,
     import_tfds,
     index_to_tfds_id,
-    one_line,
     open_prepared,
     resolve_data_dir,
     silenced_tfds,
     split_shards,
 )
 from data_redundancy.errors import InputError
+from data_redundancy.store.filesystems import reason
 
 _BATCH_SIZE = 256
 _RANDOM_ACCESS = "array_record"
+_ONE_SIZE = "must have images of one size to be read into memory"
+_STREAM = "Stream the images instead"
 
 
 def load(
@@ -42,32 +44,34 @@ def load(
     """Reads both splits into memory; `data_redundancy.data.loading.load` describes the arguments.
 
     Args:
-        name: the data set, with `/config` where it has one.
+        name: the name of the data set, with `/config` if it has one.
         version: the version; the highest prepared one if None or empty.
-        data_dir: where prepared data sets are; TFDS's default if None or empty.
+        data_dir: the directory of prepared data sets; TFDS's default if None or empty.
         train_split: a split expression.
         test_split: a split expression.
-        class_names: names to use instead of the data set's, or none.
+        class_names: names to use instead of those of the data set, or none.
 
     Returns:
         The data set.
 
     Raises:
-        InputError: if TensorFlow is not installed, the data set is not prepared, or it has no such version or split; if
-            it does not have one uint8 image and one label per example; if images differ in size.
+        InputError: if TensorFlow is not installed, the data set is not prepared or has no such version or split,
+            examples do not have one uint8 image and one label each, or images differ in size.
     """
     builder = open_prepared(name, version=version, data_dir=data_dir)
     image_key, label_key = find_image_and_label(builder.info)
     names = choose_class_names(builder.info.features[label_key].names, class_names)
     train, test = (
-        _read_split(builder, expression, field=field, image_key=image_key, label_key=label_key, num_classes=len(names))
-        for field, expression in (("train_split", train_split), ("test_split", test_split))
+        _read_split(
+            builder, expression, argument=argument, image_key=image_key, label_key=label_key, num_classes=len(names)
+        )
+        for argument, expression in (("train_split", train_split), ("test_split", test_split))
     )
     if train.images.shape[1:] != test.images.shape[1:]:
-        raise InputError(
-            f"{name}: images of differing sizes: those of {train_split!r} are {train.images.shape[1:]}, those of "
-            f"{test_split!r} are {test.images.shape[1:]}; allowed in memory: one size"
+        shapes = (
+            f"those of {train_split} are {train.images.shape[1:]} and those of {test_split} {test.images.shape[1:]}"
         )
+        raise InputError("name", name, f"{_ONE_SIZE}, but {shapes}", _STREAM)
     return Dataset(name=name, version=str(builder.info.version), class_names=names, train=train, test=test)
 
 
@@ -81,10 +85,10 @@ def load_streamed(
     class_names: Sequence[str] = (),
     catalog_dir: str | PathLike[str] | None = None,
 ) -> Dataset:
-    """Reads all of both splits but the images; `data_redundancy.data.loading.load` describes the arguments.
+    """Reads both splits without the images; `data_redundancy.data.loading.load` describes the arguments.
 
     Raises:
-        InputError: as `load`, but that images may differ in size; and if the list of the records cannot be written.
+        InputError: see `load`, but images may differ in size; naming `catalog_dir`, if the catalog cannot be written.
     """
     builder = open_prepared(name, version=version, data_dir=data_dir)
     image_key, label_key = find_image_and_label(builder.info)
@@ -97,22 +101,29 @@ def load_streamed(
         )
     )
     train, test = (
-        _streamed_split(builder, expression, make, field=field, image_key=image_key, num_classes=len(names))
-        for field, expression in (("train_split", train_split), ("test_split", test_split))
+        _streamed_split(builder, expression, make, argument=argument, image_key=image_key, num_classes=len(names))
+        for argument, expression in (("train_split", train_split), ("test_split", test_split))
     )
     return Dataset(name=name, version=str(builder.info.version), class_names=names, train=train, test=test)
 
 
 def _streamed_split(
-    builder: Any, expression: str, make_catalog: Callable, *, field: str, image_key: str, num_classes: int
+    builder: Any,
+    expression: str,
+    make_catalog: Callable[[str], catalog.Catalog],
+    *,
+    argument: str,
+    image_key: str,
+    num_classes: int,
 ) -> StreamedSplit:
     _, tfds = import_tfds()
-    shards = split_shards(builder, expression, field=field)
-    # A sum may take of several of the data set's splits: what they give comes one after the other.
+    shards = split_shards(builder, expression, argument=argument)
+    # A sum may take examples from several splits of the data set, one after the other.
     split_of = {
         os.path.basename(p): split for split in builder.info.splits for p in builder.info.splits[split].filenames
     }
-    paths, parts = [], []
+    paths: list[bytes] = []
+    parts = []
     for split, group in itertools.groupby(shards, key=lambda shard: split_of[shard.file_name]):
         found = make_catalog(split)
         rows, files = found.rows(list(group))
@@ -126,7 +137,7 @@ def _streamed_split(
     image = tfds.decode.PartialDecoding({image_key: True}).extract_features(features)
     return StreamedSplit(
         name=expression,
-        labels=check_labels(labels, num_classes=num_classes, field=f"{field}: label of {expression}"),
+        labels=check_label_range(labels, num_classes=num_classes, name="labels", argument=argument, value=expression),
         file_names=np.array([name.decode() for name in file_name], object) if has_file_names(features) else None,
         records=Records(
             paths=np.array(paths, object),
@@ -144,29 +155,27 @@ def _streamed_split(
 
 
 def _read_split(
-    builder: Any, expression: str, *, field: str, image_key: str, label_key: str, num_classes: int
+    builder: Any, expression: str, *, argument: str, image_key: str, label_key: str, num_classes: int
 ) -> Split:
     if builder.info.file_format.value == _RANDOM_ACCESS:
         return _read_data_source(
-            builder, expression, field=field, image_key=image_key, label_key=label_key, num_classes=num_classes
+            builder, expression, argument=argument, image_key=image_key, label_key=label_key, num_classes=num_classes
         )
     tf, tfds = import_tfds()
-    num_examples = sum(shard.length for shard in split_shards(builder, expression, field=field))
+    num_examples = sum(shard.length for shard in split_shards(builder, expression, argument=argument))
     read_config = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1, try_autocache=False)
     features = builder.info.features
-    wanted = [image_key, label_key, *([FILE_NAME_KEY] if has_file_names(features) else [])]
-    decoders = tfds.decode.PartialDecoding(dict.fromkeys(wanted, True))
+    wanted = dict.fromkeys([image_key, label_key, *([FILE_NAME_KEY] if has_file_names(features) else [])], True)
+    decoders = tfds.decode.PartialDecoding(wanted)
     with silenced_tfds():
         examples = builder.as_dataset(split=expression, decoders=decoders, read_config=read_config)
         try:
             images, labels, texts = _fill_arrays(examples, num_examples, image_key=image_key, label_key=label_key)
         except tf.errors.OpError as error:
-            # Batching fails where sizes differ, and does not say at which example.
-            _reject_differing_sizes(examples, expression, image_key)
-            raise InputError(
-                f"{field}: cannot read {expression!r} of {builder.data_path} ({one_line(error)})"
-            ) from error
-    labels = check_labels(labels, num_classes=num_classes, field=f"{field}: {label_key} of {expression}")
+            # Batching fails if sizes differ, but the error does not name the example.
+            _reject_differing_sizes(examples, argument, expression, image_key)
+            raise _unreadable(builder, argument, expression, error) from error
+    labels = check_label_range(labels, num_classes=num_classes, name=label_key, argument=argument, value=expression)
     return Split(
         name=expression,
         images=images,
@@ -177,34 +186,33 @@ def _read_split(
 
 
 def _read_data_source(
-    builder: Any, expression: str, *, field: str, image_key: str, label_key: str, num_classes: int
+    builder: Any, expression: str, *, argument: str, image_key: str, label_key: str, num_classes: int
 ) -> Split:
-    """As `_read_split`, of ArrayRecord files, which TFDS does not read by tf.data."""
+    """Reads a split of ArrayRecord files, which TFDS does not read by tf.data; see `_read_split`."""
     tf, tfds = import_tfds()
-    shards = split_shards(builder, expression, field=field)
+    shards = split_shards(builder, expression, argument=argument)
     num_examples = sum(shard.length for shard in shards)
     has_names = has_file_names(builder.info.features)
     channels = builder.info.features[image_key].shape[-1] or 0
-    images, labels, names = None, np.empty(num_examples, np.int64), np.empty(num_examples, object)
+    images: np.ndarray | None = None
+    labels, names = np.empty(num_examples, np.int64), np.empty(num_examples, object)
     try:
         source = builder.as_data_source(split=expression, decoders={image_key: tfds.decode.SkipDecoding()})
         for index, example in enumerate(source):
-            # Decoded as in training from other files: decoders differ in the last bit of a JPEG's pixels.
+            # Decoders differ in the last bit of the pixels of a JPEG, so the decoder is that for other file formats.
             image = tf.io.decode_image(example[image_key], channels=channels, expand_animations=False).numpy()
             images = np.empty((num_examples, *image.shape), np.uint8) if images is None else images
             if image.shape != images.shape[1:]:
-                raise InputError(
-                    f"{expression}: images of differing sizes: example 0 is {images.shape[1:]}, example {index} is "
-                    f"{image.shape}; allowed in memory: one size"
-                )
+                raise _differing_sizes(argument, expression, images.shape[1:], index, image.shape)
             images[index], labels[index] = image, example[label_key]
             names[index] = example[FILE_NAME_KEY].decode() if has_names else None
     except (tf.errors.OpError, RuntimeError, OSError) as error:
-        raise InputError(f"{field}: cannot read {expression!r} of {builder.data_path} ({one_line(error)})") from error
+        raise _unreadable(builder, argument, expression, error) from error
+    assert images is not None, "`split_shards` refuses a split without examples"
     return Split(
         name=expression,
         images=images,
-        labels=check_labels(labels, num_classes=num_classes, field=f"{field}: {label_key} of {expression}"),
+        labels=check_label_range(labels, num_classes=num_classes, name=label_key, argument=argument, value=expression),
         tfds_ids=index_to_tfds_id(shards, np.arange(num_examples)),
         file_names=names if has_names else None,
     )
@@ -213,10 +221,10 @@ def _read_data_source(
 def _fill_arrays(
     examples: Any, num_examples: int, *, image_key: str, label_key: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Reads a split into arrays made beforehand: a list of images to stack would need twice the memory.
+    """Reads a split into arrays that are allocated first, because stacking a list of images needs twice the memory.
 
     Returns:
-        images, labels, and whatever else the examples have, which is text, by key.
+        Images, labels, and the other features by key, which are texts.
     """
     first = next(iter(examples.take(1).as_numpy_iterator()))
     height_width_channels = first[image_key].shape
@@ -239,16 +247,24 @@ def _ensure_image_shape(image_key: str, shape: tuple[int, ...]) -> Any:
     return lambda example: {**example, image_key: tf.ensure_shape(example[image_key], shape)}
 
 
-def _reject_differing_sizes(examples: Any, expression: str, image_key: str) -> None:
+def _reject_differing_sizes(examples: Any, argument: str, expression: str, image_key: str) -> None:
     tf, _ = import_tfds()
     first = None
-    # An example that cannot be decoded ends the scan: it, and not a size, is then what is wrong.
+    # An example that cannot be decoded ends the scan, because then the sizes are not the reason of the failure.
     with contextlib.suppress(tf.errors.OpError):
         for index, example in enumerate(examples.as_numpy_iterator()):
             shape = example[image_key].shape
             first = first or shape
             if shape != first:
-                raise InputError(
-                    f"{expression}: images of differing sizes: example 0 is {first}, example {index} is {shape}; "
-                    "allowed in memory: one size"
-                )
+                raise _differing_sizes(argument, expression, first, index, shape)
+
+
+def _differing_sizes(
+    argument: str, expression: str, first: tuple[int, ...], index: int, shape: tuple[int, ...]
+) -> InputError:
+    requirement = f"{_ONE_SIZE}, but example 0 is {first} and example {index} is {shape}"
+    return InputError(argument, expression, requirement, _STREAM)
+
+
+def _unreadable(builder: Any, argument: str, expression: str, error: Exception) -> InputError:
+    return InputError(argument, expression, f"cannot be read from {builder.data_path} ({reason(error)})")

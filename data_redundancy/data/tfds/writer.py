@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from data_redundancy.data.raw import RawDataset, RawSplit, is_utf8, read_source
-from data_redundancy.data.tfds.builder import import_tfds, one_line, open_directory, resolve_data_dir, silenced_tfds
+from data_redundancy.data.tfds.builder import import_tfds, open_directory, resolve_data_dir, silenced_tfds
 from data_redundancy.errors import InputError
+from data_redundancy.store.filesystems import reason
 
 _DIGEST_KEY = "source_digest"
-# What TensorFlow decodes by itself; MPO is a JPEG with further pictures behind it.
+# The formats that TensorFlow decodes; MPO is a JPEG followed by further images.
 _KEPT_FORMATS = ("PNG", "JPEG", "MPO")
 
 
@@ -32,7 +33,7 @@ class PreparedInfo:
         num_train: the number of training examples.
         num_test: the number of test examples.
         class_names: one name per class.
-        already_prepared: whether it was there before, and nothing was written.
+        already_prepared: whether it existed already, so that nothing was written.
     """
 
     directory: str
@@ -52,26 +53,28 @@ def prepare(
     seed: int = 0,
     class_names: Sequence[str] = (),
 ) -> PreparedInfo:
-    """Turns images into a TFDS data set on disk; `read_source` and `write_tfds` say how.
+    """Writes images as a TFDS data set on disk; see `read_source` and `write_tfds`.
 
     Args:
         source: `digits`, the path of an `.npz` file, or a folder of class folders of image files.
-        name: what to call the data set.
-        version: its version.
-        data_dir: where to write; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-        test_fraction: the share of the examples that go to the test split where the source has none.
-        seed: which of them.
-        class_names: names to use instead of the source's, or none.
+        name: the name of the data set.
+        version: the version of the data set.
+        data_dir: the directory of data sets; by default `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
+        test_fraction: the share of the examples that go to the test split if the source has none.
+        seed: seed of the random choice of these examples.
+        class_names: names to use instead of those of the source, or none.
 
     Returns:
-        What is now on disk.
+        The data set that is now on disk.
 
     Raises:
-        InputError: if the source, the name or the version is not as described, or something else is there already.
+        InputError: if the source, the name or the version is not as described, or another data set has this name and
+            version already.
     """
     _check_name_and_version(name, version)
     if source != "digits" and Path(source).expanduser().resolve() == Path(resolve_data_dir(data_dir) / name).resolve():
-        raise InputError(f"name: {name!r} would write into the source {source}; allowed: another name or data_dir")
+        requirement = f"must not write into the source {source}"
+        raise InputError("name", name, requirement, "Use another name or data_dir")
     raw = read_source(source, test_fraction=test_fraction, seed=seed, class_names=class_names)
     return write_tfds(raw, name=name, version=version, data_dir=data_dir)
 
@@ -86,22 +89,24 @@ def write_tfds(
 ) -> PreparedInfo:
     """Writes a TFDS data set, whole or not at all.
 
-    Its features are `image`, `label`, and where each example comes from: `source_index` (position in the source) or
-    `file_name` (relative to the folder). Examples keep the order of the source. Arrays are stored as PNG; PNG and JPEG
-    files as they are; other image files as PNG, without loss.
+    Its features are `image`, `label`, and the origin of each example: `source_index` (position in the source) or
+    `file_name` (relative to the folder). Examples keep the order of the source. Arrays are stored as PNG, PNG and JPEG
+    files without change, and other image files as PNG, without loss.
 
     Args:
-        raw: what to write.
-        name: lower-case letters, digits and underscores, beginning with a letter.
+        raw: the examples to write.
+        name: the name: lower-case letters, digits and underscores, beginning with a letter.
         version: `MAJOR.MINOR.PATCH`.
-        data_dir: where to write; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-        num_shards: files per split; as TFDS chooses by default.
+        data_dir: the directory of data sets; by default `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
+        num_shards: the number of files per split; None: TFDS chooses it.
 
     Returns:
-        What is now on disk. A data set of this name and version made from the same source is left as it is.
+        The data set that is now on disk. One with this name and version that was made from the same source stays
+        unchanged.
 
     Raises:
-        InputError: if an image cannot be read, the directory cannot be written, or it holds something else.
+        InputError: naming an argument or a path, if an image cannot be read, the directory cannot be written, or
+            another data set has this name and version already.
     """
     _check_name_and_version(name, version)
     check_class_names(raw.class_names)
@@ -114,10 +119,10 @@ def write_tfds(
         try:
             _build(raw, name=name, version=version, data_dir=directory.parent.parent, num_shards=num_shards)
         except (OSError, tf.errors.OpError, RuntimeError) as error:
-            # TFDS turns an error of TensorFlow, such as a full disk, into a RuntimeError from it.
+            # TFDS raises an error of TensorFlow, such as a full disk, as a RuntimeError whose cause it is.
             if isinstance(error, RuntimeError) and not isinstance(error.__cause__, tf.errors.OpError):
                 raise
-            raise InputError(f"data_dir: cannot write {directory} ({one_line(error)})") from error
+            raise InputError(directory, None, f"cannot be written ({reason(error)})") from error
     return PreparedInfo(
         directory=os.fspath(directory),
         num_train=len(raw.splits["train"].labels),
@@ -129,39 +134,41 @@ def write_tfds(
 
 def _check_name_and_version(name: str, version: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise InputError(
-            f"name: {name!r} cannot name a TFDS data set; allowed: lower-case letters, digits and underscores, "
-            "beginning with a letter"
-        )
+        requirement = "must consist of lower-case letters, digits and underscores, and begin with a letter"
+        raise InputError("name", name, requirement)
     if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version, re.ASCII):
-        raise InputError(f"version: {version!r} is not a TFDS version; allowed: three numbers such as 1.0.0")
+        raise InputError("version", version, "must be three numbers, such as 1.0.0")
 
 
 def check_class_names(class_names: Sequence[str]) -> None:
-    """Raises InputError for names that TFDS, which keeps them as lines of text, would change without a word."""
+    """Validates the names of classes, which TFDS stores as lines of text.
+
+    Raises:
+        InputError: naming `class_names`, for a name that TFDS would change.
+    """
     for name in class_names:
         if name != name.strip() or len(name.splitlines()) != 1 or not is_utf8(name):
-            raise InputError(
-                f"class_names: a class is called {name!r}; allowed: UTF-8 names of one line, without spaces at the ends"
-            )
+            requirement = f"must be UTF-8 names of one line, without spaces at the ends, unlike {name!r}"
+            raise InputError("class_names", None, requirement)
 
 
 def _reject_other_contents(directory: Any, raw: RawDataset) -> None:
-    """Checks that what is there was made from the same source."""
+    """Raises an error if the existing data set was made from another source."""
+    fix = "Remove it, or use another name or version"
     try:
         info = open_directory(directory).info
     except InputError as error:
-        raise InputError(f"{error}; remove it, or give another name or version") from error
+        raise InputError(error.argument, error.value, error.requirement, fix) from error
     digest = info.metadata.get(_DIGEST_KEY) if info.metadata else None
-    num_there = {split: info.splits[split].num_examples for split in info.splits}
+    num_existing = {split: info.splits[split].num_examples for split in info.splits}
     num_new = {name: len(split.labels) for name, split in raw.splits.items()}
-    if num_there != num_new:
-        difference = f"{_counts(num_there)}, the source {_counts(num_new)}"
+    if num_existing != num_new:
+        difference = f"{_counts(num_existing)}, but the source has {_counts(num_new)}"
     elif digest != raw.digest():
-        difference = "as many examples but other images, labels, class names or splits than the source"
+        difference = "as many examples as the source, but other images, labels, class names or splits"
     else:
         return
-    raise InputError(f"version: {directory} already holds {difference}; allowed: another name or version, or remove it")
+    raise InputError(directory, None, f"exists already and has {difference}", fix)
 
 
 def _counts(num_examples: dict[str, int]) -> str:
@@ -175,23 +182,25 @@ def _build(raw: RawDataset, *, name: str, version: str, data_dir: Any, num_shard
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     download_config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=num_shards)
-    # TFDS announces its work on stdout, and makes a folder for downloads though there are none.
+    # TFDS reports its work on stdout, and creates a folder for downloads although there are none.
     with silenced_tfds(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
         builder = _make_builder(raw, name=name, version=version, data_dir=data_dir)
         builder.download_and_prepare(download_dir=downloads, download_config=download_config)
 
 
 def _make_builder(raw: RawDataset, *, name: str, version: str, data_dir: Any) -> Any:
-    """Makes the builder: TFDS takes a data set's name and version from a class."""
+    """Returns a builder of a new class, because TFDS takes the name and the version of a data set from its class."""
     _, tfds = import_tfds()
+    base: Any = tfds.core.GeneratorBasedBuilder
     origin_feature = "source_index"
     if raw.splits["train"].origins.dtype == object:
         origin_feature = "file_name"
 
-    class RawDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    # TFDS has no type information, from which mypy would know this argument.
+    class RawDatasetBuilder(base, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version(version)
-        # TFDS would look next to the code for checksums of downloads, and imports a package for it that it does not
-        # declare (importlib_resources, TFDS 4.9.10).
+        # Otherwise TFDS would look beside the code for checksums of downloads, and for this import a package that it
+        # does not depend on (importlib_resources, TFDS 4.9.10).
         code_path = None
 
         def _info(self) -> Any:
@@ -211,7 +220,7 @@ def _make_builder(raw: RawDataset, *, name: str, version: str, data_dir: Any) ->
             )
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-            del dl_manager  # Nothing is downloaded.
+            del dl_manager  # nothing is downloaded
             return {key: self._generate_examples(split) for key, split in raw.splits.items()}
 
         def _generate_examples(self, split: RawSplit) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -224,7 +233,7 @@ def _make_builder(raw: RawDataset, *, name: str, version: str, data_dir: Any) ->
 
 
 def _encoded_file(path: Path, channels: int) -> bytes:
-    """Returns an image file's bytes, once the decoder that will read them has read them."""
+    """Returns the bytes to store for an image file, after checking that TensorFlow decodes them."""
     import PIL.Image
 
     tf, _ = import_tfds()
@@ -237,5 +246,5 @@ def _encoded_file(path: Path, channels: int) -> bytes:
                 encoded = buffer.getvalue()
         tf.io.decode_image(encoded, channels=channels, expand_animations=False)
     except (OSError, ValueError, SyntaxError, tf.errors.OpError) as error:
-        raise InputError(f"source: {path} is not a readable image") from error
+        raise InputError(path, None, "must be an image file that can be read") from error
     return encoded
