@@ -7,6 +7,7 @@ the standard library, so that help appears at once.
 import ast
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
@@ -53,11 +54,14 @@ class Number:
     reason: str = ""
 
     def parse(self, argument: str, text: str) -> float:
-        """Parses a number."""
+        """Parses a number; one that is too small for a float, such as 1e-400, is not taken for 0."""
+        digits = text.strip().replace("_", "") if text.isascii() else ""
         try:
-            value = self.kind(text.strip().replace("_", "") if text.isascii() else "")
+            value = self.kind(digits)
         except (ValueError, OverflowError):
             raise self._error(argument, text) from None
+        if value == 0 and re.search("[1-9]", re.split("[eE]", digits)[0]):
+            raise InputError(argument, text, f"must be {self.allowed()}, and not between 0 and 5e-324")
         return value
 
     def check(self, argument: str, value: Any) -> None:
@@ -82,11 +86,16 @@ class Number:
     def allowed(self) -> str:
         """Returns the kind of number and its bounds."""
         noun = "a whole number" if self.kind is int else "a number"
+        low, high = _with_commas(self.low), _with_commas(self.high)
         if self.above or self.below:
-            low = f"greater than {self.low:,}" if self.above else f"at least {self.low:,}"
-            high = f"less than {self.high:,}" if self.below else f"at most {self.high:,}"
+            low = f"{'greater than' if self.above else 'at least'} {low}"
+            high = f"{'less than' if self.below else 'at most'} {high}"
             return f"{noun} {low} and {high}"
-        return f"{noun} from {self.low:,} to {self.high:,}"
+        return f"{noun} from {low} to {high}"
+
+
+def _with_commas(number: float) -> str:
+    return f"{int(number) if number == int(number) else number:,}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,10 +238,11 @@ class Several:
     may_be_empty: bool = False
 
     def parse(self, argument: str, text: str) -> tuple[Any, ...]:
-        """Parses `(a,b)`, `[a,b]` or `a,b`; quotes around values are optional."""
-        if len(text) > 100 * self.most:
+        """Parses `(a,b)`, `[a,b]` or `a,b`; quotes are needed around values that contain a comma only."""
+        parts = _parts(text) if len(text) <= 100 * self.most else None
+        if parts is None:
             raise InputError(argument, text, f"must be {self.allowed()}")
-        return tuple(self.rule.parse(argument, part) for part in _parts(text))
+        return tuple(self.rule.parse(argument, part) for part in parts)
 
     def check(self, argument: str, value: Any) -> None:
         """Raises InputError unless the value is a tuple or list whose values the rule allows."""
@@ -266,22 +276,38 @@ class Several:
         return f"{count}, each {self.rule.allowed()}"
 
 
-def _parts(text: str) -> list[str]:
-    """The values of a tuple in text, each as a text."""
+_PART = re.compile(
+    r"""\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*(?=,|$)|(?P<plain>[^,]*))(?:,|$)""", re.DOTALL
+)
+_BRACKETS = {"(": ")", "[": "]"}
+
+
+def _parts(text: str) -> list[str] | None:
+    """The values of a tuple in text, each as a text; None where a bracket or a value is missing."""
     inside = text.strip()
-    if inside[:1] in "([" and inside[-1:] in ")]":
-        inside = inside[1:-1]
-    return [_unquoted(part) for part in inside.split(",") if part.strip()] if inside.strip() else []
+    closing = _BRACKETS.get(inside[:1])
+    if closing is not None:
+        if inside[-1] != closing:
+            return None
+        inside = inside[1:-1].strip()
+    parts = []
+    position = 0
+    while position < len(inside):
+        match = _PART.match(inside, position)
+        assert match is not None
+        part = match["plain"].strip() if match["quoted"] is None else _unquoted(match["quoted"])
+        if not part:
+            return None
+        parts.append(part)
+        position = match.end()
+    return parts
 
 
 def _unquoted(text: str) -> str:
-    text = text.strip()
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-        try:
-            return str(ast.literal_eval(text))
-        except (ValueError, SyntaxError):
-            return text[1:-1]
-    return text
+    try:
+        return str(ast.literal_eval(text))
+    except (ValueError, SyntaxError):
+        return text[1:-1]
 
 
 def _has_repeated(values: Sequence[Any]) -> bool:
