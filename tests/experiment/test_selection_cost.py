@@ -5,11 +5,14 @@ import logging
 import numpy as np
 import pytest
 
+from data_redundancy import data
 from data_redundancy.clustering import strategy
 from data_redundancy.configs import default
 from data_redundancy.errors import InputError
-from data_redundancy.experiment import selections
+from data_redundancy.experiment import pools, selections
+from data_redundancy.experiment.fingerprints import Fingerprints
 from data_redundancy.selection import METHODS, Pool, expected_cost, facility_location
+from data_redundancy.store import artifacts
 from data_redundancy.store.workdir import Workdir
 from helpers.command import run_here, write_digits
 
@@ -144,11 +147,16 @@ def test_it_is_announced_before_the_selection_of_a_workdir(tmp_path, monkeypatch
 
 
 def test_embeddings_without_a_direction_are_refused_by_every_method(tmp_path, monkeypatch):
-    """The embedding stage writes what the model gives, and behind a ReLU that may be nothing but zeros."""
+    """The command embed writes what the model outputs, and behind a ReLU that may be nothing but zeros."""
     x = np.ones((5, 2), np.float32)
     x[3] = 0
-    monkeypatch.setattr(selections.common, "require", lambda *_: None)
-    monkeypatch.setattr(selections.fingerprints, "embeddings", lambda _: {})
-    monkeypatch.setattr(selections.artifacts, "read_embeddings", lambda _: (x, np.zeros(5, int)))
-    with pytest.raises(InputError, match=r"embeddings: must have finite vectors other than zero, but index 3 is a zero vector"):
-        _ = selections.KeepLists(default.get_config(), Workdir(str(tmp_path)))._embedded
+    labels = np.zeros(5, np.int64)
+    split = data.Split("train", np.zeros((5, 8, 8, 1), np.uint8), labels, None)
+    dataset, config = data.Dataset("d", "", ("a",), split, split), default.get_config()
+    of_workdir = pools.Pools(config, Workdir(str(tmp_path)), dataset, Fingerprints(config, dataset))
+    monkeypatch.setattr(pools, "require", lambda *_: None)
+    monkeypatch.setattr(artifacts, "read_embeddings", lambda _: (x, labels))
+    message = "embeddings: must have finite vectors other than zero, but index 3 is a zero vector"
+    for method in [name for name, of in METHODS.items() if {"embeddings", "dendrograms"} & set(of.needs)]:
+        with pytest.raises(InputError, match=message):
+            of_workdir.of_method(method)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data_redundancy import evidence
+from data_redundancy.experiment.results import evidence_trial
 from data_redundancy.reporting import answer_text
 from helpers.command import TINY, error_line, run_here
 
@@ -30,7 +31,7 @@ def test_the_answer_of_trials_of_equal_epochs():
     results = [result("full", 0.0, seed, accuracy=0.9 + 0.001 * seed, steps=100, seconds=5.0) for seed in range(4)]
     results += [result(seed=seed, accuracy=0.9 + 0.0011 * seed) for seed in range(4)]
     found = answer_text.answer(results, **ASKED, **OF)
-    verdict = evidence.verdicts([answer_text.trial(r) for r in results])[0]
+    verdict = evidence.verdicts([evidence_trial(r) for r in results])[0]
     assert found["headline"] == evidence.verdict_words(verdict)
     assert found["headline"].startswith(
         "10% can go: accuracy stays within 0.5 points of the full set (difference +0.01"
@@ -79,7 +80,7 @@ def test_other_selections_are_told_as_the_stage_answer_found_them():
     found = answer_text.answer(results, **ASKED, **OF, decided=decided)
     assert found["headline"].startswith("10% can go")
     assert found["others"] == ["agglomerative: not shown yet for 30%, by rounds."]
-    alone = evidence.verdicts([answer_text.trial(r) for r in results], planned=(0.1, 0.3, 0.5))
+    alone = evidence.verdicts([evidence_trial(r) for r in results], planned=(0.1, 0.3, 0.5))
     assert answer_text.answer(results, **ASKED, **OF, planned=(0.5,))["others"] == [
         f"agglomerative: {evidence.verdict_words(alone[1])}."
     ]
@@ -87,7 +88,7 @@ def test_other_selections_are_told_as_the_stage_answer_found_them():
 
 def test_where_nothing_varies_the_page_gets_no_interval():
     results = [result(method, fraction, s) for s in range(2) for method, fraction in (("full", 0.0), OF.values())]
-    rows = evidence.summarise([answer_text.trial(r) for r in results], ["a", "b"])
+    rows = evidence.summarise([evidence_trial(r) for r in results], ["a", "b"])
     assert answer_text.accuracy(rows)[1]["full"] == {"mean": 0, "low": None, "high": None}
     falling = [result(seed=s, classes=(0.8, 0.9)) for s in range(2)] + results[::2]
     classes, _ = answer_text.losing_classes(falling, **OF, class_names=["a", "b"], confidence=0.95)
@@ -122,10 +123,10 @@ def test_classes_that_lose_with_intervals_and_correction():
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("map=tsne", "--config.report.map='tsne': must be one of pca, umap, none"),
-        ("near_duplicate=-0.1", "--config.report.near_duplicate=-0.1: must be at least 0"),
-        ("max_html_mb=1.0", "--config.report.max_html_mb=1.0: must be at least 2"),
-        ("max_points=0", "--config.report.max_points=0: must be at least 1"),
+        ("map=tsne", "--config.report.map=tsne: must be one of pca, umap, none"),
+        ("near_duplicate=-0.1", "--config.report.near_duplicate=-0.1: must be a number from 0 to 2"),
+        ("max_html_mb=1.0", "--config.report.max_html_mb=1.0: must be a number from 2 to 1,000"),
+        ("max_points=0", "--config.report.max_points=0: must be a whole number from 1 to 1,000,000"),
     ],
 )
 def test_options_are_checked(capfd, tmp_path, monkeypatch, option, told):

@@ -218,19 +218,28 @@ def test_labels_of_one_serve_for_both(selections, capfd, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["a"], "diff: 1 selections given, not two"),
-        (["none", "r"], "none: no selection there; a name needs --workdir=DIR$"),
-        (["r/keep.npy", "r"], "r/keep.npy: no selection there; "),
-        (["a", "b", "--workdir=r/keep.npy"], "a: no selection there, and none in r/keep.npy$"),
-        (["r", "c", "--workdir=w"], "c: no selection there; --workdir=w has a, b$"),
-        (["r", "fewer"], "r and fewer are of different data sets: 500 and 400 examples$"),
-        (["r", "others"], "r and others are of different data sets: label of example 0 is 0 and 1$"),
+        (["a"], r"selections=a: must be two selections, but 1 are given\. Name two directories, "),
+        (
+            ["none", "r"],
+            r"selections=none: is not the directory of a selection\. Name its directory, or set ",
+        ),
+        (["r/keep.npy", "r"], r"selections=r/keep.npy: is not the directory of a selection\. "),
+        (
+            ["a", "b", "--workdir=r/keep.npy"],
+            "selections=a: must be the directory of a selection, or a selection of r/keep.npy: none$",
+        ),
+        (
+            ["r", "c", "--workdir=w"],
+            "selections=c: must be the directory of a selection, or a selection of w: a, b$",
+        ),
+        (["r", "fewer"], r"r and fewer: are of different data sets: 500 and 400 examples\. Compare "),
+        (["r", "others"], r"r and others: are of different data sets: label of example 0 is 0 and 1\. Compare "),
         (
             ["r", "digest"],
-            "r and digest are of different data sets: dataset.name 'x' and 'y'; .*_digest '1' and '2'$",
+            r"r and digest: are of different data sets: dataset.name 'x' and 'y'; .*_digest '1' and '2'\. Compare ",
         ),
-        (["r", "b", "--labels=l.npy"], "--labels=l.npy: only the stage 'select' takes it$"),
-        (["r", "b", "--out=x"], "--out=x: only the stages 'select' and 'export' take it$"),
+        (["r", "b", "--labels=l.npy"], "--labels=l.npy: is a flag of the command select only$"),
+        (["r", "b", "--out=x"], "--out=x: is a flag of the commands select and export only$"),
     ],
 )
 def test_mistakes(selections, capfd, monkeypatch, tmp_path, arguments, told):
@@ -253,15 +262,22 @@ def test_a_damaged_selection(selections, capfd, monkeypatch, tmp_path, content):
     file = tmp_path / "damaged/examples.parquet"
     file.unlink() if content is None else file.write_bytes(content)
     line = error_line(run_here(capfd, "diff", "r", tmp_path / "damaged"))
-    assert line.startswith(f"{file}: cannot be read (")
-    assert line.endswith(f"); remove {tmp_path / 'damaged'} and select again")
+    assert line.startswith(f"{file}: must be a Parquet file (")
+    assert line.endswith(f"). Remove {tmp_path / 'damaged'} and make the selection again.")
 
 
 def test_the_help(capfd):
     text = run_here(capfd, "diff", "--help").out
     parts = [line for line in text.splitlines() if line and not line.startswith(" ")]
-    assert parts[0] == "data-redundancy diff"
-    assert parts[2:] == ["Reads:", "Writes:", "Takes:", "Example:"]
+    assert parts[0] == "usage: data-redundancy diff [SELECTION ...] [--workdir=DIR]"
+    assert parts[2:] == [
+        "Reads:",
+        "Writes:",
+        "Example:",
+        "positional arguments:",
+        "options:",
+        "options of every command:",
+    ]
 
 
 def test_a_reader_that_has_seen_enough(selections):

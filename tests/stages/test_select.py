@@ -239,7 +239,7 @@ READ = """
 import tracemalloc, pandas, pyarrow  # pandas, for pyarrow imports it on the way
 from data_redundancy.data import embedding_files
 tracemalloc.start()
-loaded = arrays.load("e.parquet", None, needs_labels=False).embeddings
+loaded = embedding_files.load("e.parquet", None, needs_labels=False).embeddings
 print(loaded.nbytes, tracemalloc.get_traced_memory()[1], pyarrow.default_memory_pool().max_memory(), loaded.sum())
 """
 
@@ -275,55 +275,92 @@ def with_null(x, y):
 @pytest.mark.parametrize(
     ("write", "told"),
     [
-        (lambda x, y: table(x, y).rename_columns(["clip", "label"]), ": holds clip, label, none of them called embedd"),
+        (
+            lambda x, y: table(x, y).rename_columns(["clip", "label"]),
+            r": must name one of clip, label, because none is called embedding or embeddings\. "
+            r"Give it as e.parquet:NAME\.$",
+        ),
         (lambda x, y: table(x, y).rename_columns(["embedding", "y"]), None),
-        (ragged, ": row 7 has 5 numbers, those before it have 64$"),
-        (with_null, ": row 9 is null$"),
+        (ragged, ": must have lists of the same length: row 7 has 5 numbers, those before it have 64$"),
+        (with_null, ": must not have nulls, but row 9 is null$"),
         (
             lambda x, y: table(x, pa.array([None if i == 3 else 0 for i in range(N)])),
-            ": row 3 is null in column 'label'",
+            ":label: must not have nulls, but row 3 is null in column 'label'$",
         ),
-        (lambda x, y: table(x, y - 1), ":label: index 0 has label -1, but labels start at 0$"),
-        (lambda x, y: table(x, y / 2), ":label: .*float64, but one integer per example "),
-        (lambda x, y: table(x, pa.array([[1]] * N)), ": column 'label' is of type list<.*>, but integers or strings "),
+        (lambda x, y: table(x, y - 1), ":label: must be at least 0, but index 0 has label -1$"),
+        (
+            lambda x, y: table(x, y / 2),
+            r":label: must have one integer per example, but has shape \(60,\) and type float64$",
+        ),
+        (
+            lambda x, y: table(x, pa.array([[1]] * N)),
+            ":label: must have integers or strings in column 'label', but it is of type list<.*>$",
+        ),
         (
             lambda x, y: pa.table({"embedding": [["a"]] * N, "label": y}),
-            ": column 'embedding' is of type list<.*string>, but lists of floats are needed$",
+            ": must have lists of numbers in column 'embedding', but it is of type list<.*string>$",
         ),
-        (lambda x, y: pa.table({"embedding": y, "label": y}), ": column 'embedding' is of type int64, but lists of "),
+        (
+            lambda x, y: pa.table({"embedding": y, "label": y}),
+            ": must have lists of numbers in column 'embedding', but it is of type int64$",
+        ),
     ],
 )
 def test_mistaken_tables(capfd, digits, write, told):
     pq.write_table(write(*digits), "e.parquet", row_group_size=5)
-    told = "--embeddings=e.parquet" + told if told else "--labels: must be given, .* there is no label or labels "
+    told = (
+        "--embeddings=e.parquet" + told
+        if told
+        else "--labels: must be given, because e.parquet has no array or column label or labels: it has embedding, y$"
+    )
     assert re.match(told, line := refused(capfd, "--embeddings=e.parquet")), line
 
 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--embeddings=none.npy"], "--embeddings=none.npy: no such file$"),
-        (["--embeddings=none.npy:x"], "--embeddings=none.npy:x: no such file$"),
+        (["--embeddings=none.npy"], "--embeddings=none.npy: does not exist$"),
+        (["--embeddings=none.npy:x"], "--embeddings=none.npy:x: does not exist$"),
         (["--embeddings=gs://b/e.npy"], "--embeddings=gs://b/e.npy: must be a local path$"),
         (["--embeddings=text.csv"], "--embeddings=text.csv: must be an .npy or .npz file, a Parquet file or a folder"),
         (["--embeddings=folder"], "--embeddings=folder: must be an .npy or .npz file, a Parquet file or a folder"),
-        (["--embeddings=e.npz:x"], "--embeddings=e.npz:x: there is no 'x'; it holds a, b$"),
-        (["--embeddings=e.npy:x"], "--embeddings=e.npy:x: there is no 'x'; it holds one array without a name$"),
-        (["--embeddings=e.npy"], r"--labels: must be given, .*\(e.npy holds one array without a name\)$"),
-        (["--embeddings=e.npy", "--labels=short.npy"], "--labels: 3 labels for 60 embeddings$"),
-        (["--embeddings=pickled.npy"], "--embeddings=pickled.npy: cannot be read as an .npy file of numbers or str"),
-        (["--embeddings=cut.npz"], "--embeddings=cut.npz: cannot be read as an .npz file "),
-        (["--embeddings=cut.parquet"], "--embeddings=cut.parquet: cannot be read as Parquet "),
-        (["--embeddings=splits"], "--embeddings=splits: holds the splits train, test; name one of them, such as spl"),
-        (["--embeddings=splits/train:x"], "--embeddings=splits/train:x: there is no 'x'; it holds embedding, label$"),
-        (["--embeddings=bad.zarr"], "--embeddings=bad.zarr: bad.zarr/zarr.json is not the metadata of a Zarr array "),
-        (["--embeddings=odd.zarr"], r"--embeddings=odd.zarr: .*embedding cannot be read as a Zarr array \("),
+        (["--embeddings=e.npz:x"], "--embeddings=e.npz:x: must name one of a, b$"),
+        (
+            ["--embeddings=e.npy:x"],
+            "--embeddings=e.npy:x: must be without a name, because the file has one array without a name$",
+        ),
+        (
+            ["--embeddings=e.npy"],
+            "--labels: must be given, because e.npy has no array or column label or labels: it has one array without a "
+            "name$",
+        ),
+        (
+            ["--embeddings=e.npy", "--labels=short.npy"],
+            "--labels=short.npy: must have one label per embedding, but has 3 for 60 embeddings$",
+        ),
+        (["--embeddings=pickled.npy"], r"--embeddings=pickled.npy: must be an .npy file of numbers or strings \("),
+        (["--embeddings=cut.npz"], r"--embeddings=cut.npz: must be an .npz file \("),
+        (["--embeddings=cut.parquet"], r"--embeddings=cut.parquet: must be Parquet \("),
+        (
+            ["--embeddings=splits"],
+            r"--embeddings=splits: must be one split of the data set: train, test\. Name splits/train, for example\.$",
+        ),
+        (["--embeddings=splits/train:x"], "--embeddings=splits/train:x: must name one of embedding, label$"),
+        (
+            ["--embeddings=bad.zarr"],
+            "--embeddings=bad.zarr: must have the metadata of a Zarr array or group in bad.zarr/zarr.json$",
+        ),
+        (["--embeddings=odd.zarr"], r"--embeddings=odd.zarr: must have a Zarr array in odd.zarr/embedding \("),
         (
             ["--embeddings=e.npy", "--labels=latin.npy"],
-            r"--labels=latin.npy: labels must be integers or text, but b'\\xe9",
+            r"--labels=latin.npy: must be all integers or all UTF-8 strings, but row 0 has b'\\xe9'$",
         ),
-        (["--embeddings=none"], "--embeddings=none: none/dataset_dict.json does not list the splits of a data set$"),
-        (["--embeddings=two"], "--embeddings=two: two/b.parquet has no column 'embedding'; in two/a.parquet it is of "),
+        (["--embeddings=none"], "--embeddings=none: must have a list of splits in none/dataset_dict.json$"),
+        (
+            ["--embeddings=two"],
+            "--embeddings=two: must have equal columns in all files: two/b.parquet has no column 'embedding', "
+            "two/a.parquet one of type list<.*float>$",
+        ),
     ],
 )
 def test_mistaken_files(capfd, digits, flags, told):
@@ -359,7 +396,9 @@ def test_a_label_without_a_class_name(capfd, digits):
     metadata = {b"huggingface": json.dumps({"info": {"features": names}}).encode()}
     pq.write_table(table(*digits).replace_schema_metadata(metadata), "e.parquet")
     line = refused(capfd, "--embeddings=e.parquet")
-    assert line == "--embeddings=e.parquet: row 1 has label 1, but there are names for 1 classes"
+    assert line == (
+        "--embeddings=e.parquet:label: must have labels from 0 to 0, because the classes have 1 names, but row 1 has 1"
+    )
 
 
 @pytest.mark.parametrize("notes", ["{", "[]", '{"info": null}', '{"info": {"features": {"label": ["x"]}}}'])
@@ -374,8 +413,8 @@ def test_methods_that_go_by_scores_are_refused(capfd, digits, method):
     """Before anything is read: no stage could make these scores."""
     line = refused(capfd, "--embeddings=none.npy", f"--config.select.method={method}")
     assert line == (
-        f"--config.select.method={method}: goes by scores, which come from training, not by embeddings; allowed with "
-        "--embeddings: agglomerative, random, kcenter, herding, prototypes, semdedup, facility_location"
+        f"--config.select.method={method}: ranks by scores, which come from training, not by embeddings. Use "
+        "agglomerative, random, kcenter, herding, prototypes, semdedup, facility_location."
     )
 
 
@@ -383,4 +422,7 @@ def test_without_the_package_of_hugging_face(capfd, digits, monkeypatch):
     write_hugging_face(*digits)
     monkeypatch.setitem(sys.modules, "datasets", None)
     line = refused(capfd, "--embeddings=e")
-    assert line == "--embeddings=e: needs the package datasets; pip install 'data_redundancy[huggingface]'"
+    assert line == (
+        "--embeddings=e: needs the package datasets, which is not installed. Install it with pip install "
+        "'data_redundancy[huggingface]'."
+    )
