@@ -11,11 +11,13 @@ import optax
 import pytest
 
 from data_redundancy import training
-from data_redundancy.cli import config as config_flags
+from data_redundancy.cli import arguments
+from data_redundancy.cli.config import resolve
 from data_redundancy.configs import imagenet
 from data_redundancy.errors import InputError
-from data_redundancy.experiment import config_rules, fingerprints, inputs, trials
-from data_redundancy.experiment import dataset as common
+from data_redundancy.experiment import inputs
+from data_redundancy.experiment.fingerprints import Fingerprints
+from data_redundancy.experiment.trainer import make_trainer
 from data_redundancy.training import optimizers
 from data_redundancy.training.schedule import learning_rates, scaled_learning_rate
 from data_redundancy.training.state import TrainState, updated_average
@@ -76,20 +78,20 @@ def test_rates_grow_as_the_batch_does(batch_size, given_for, expected):
 
 
 def schedule_of(*argv):
-    """What training with these flags goes by: the settings, and the rate of every step. No data set is looked at."""
-    config = config_flags.parse(argv, {})[0]
-    config_rules.check(config)
-    labels = np.zeros(1_281_167, np.int32)
-    dataset = types.SimpleNamespace(class_names=("a", "b"), train=types.SimpleNamespace(labels=labels))
+    """The settings of training with some flags, its warm-up steps, and the rate of every step; reads no data set."""
+    config = resolve(arguments.parse(("train", *argv)))
+    dataset = types.SimpleNamespace(
+        class_names=("a", "b"),
+        train=types.SimpleNamespace(labels=np.zeros(1_281_167, np.int32)),
+        test=types.SimpleNamespace(labels=np.zeros(50_000, np.int32)),
+    )
     with (
-        mock.patch.object(common, "load_dataset", return_value=dataset),
         mock.patch.object(inputs, "make", return_value=(None, None)),
-        mock.patch.object(training, "Trainer") as trainer,
-        mock.patch.dict(trials._trainers),
+        mock.patch.object(training, "Trainer") as made,
     ):
-        assert trials.Trials(config, None).trainer is trainer.return_value
-        num_steps, warmup_steps = fingerprints.durations(config, len(labels))
-    settings = trainer.call_args.args[1]
+        assert make_trainer(config, dataset) is made.return_value
+    num_steps, warmup_steps = Fingerprints(config, dataset).durations(len(dataset.train.labels))
+    settings = made.call_args.args[1]
     rates = learning_rates(peak=settings.learning_rate, num_steps=num_steps, warmup_steps=warmup_steps)
     return settings, warmup_steps, rates
 
@@ -205,7 +207,7 @@ def test_lars_is_optaxs():
 
 
 def test_a_kernel_of_zeros_stays_finite_under_lars():
-    """As where the last scale of a residual branch begins at zero: the size of its update has nothing to go by."""
+    """Such as the last scale of a residual branch, which starts at zero: there is no size to scale its update to."""
     lars = optimizers.create("lars", momentum=0.9, weight_decay=1e-4)
     params = {"kernel": jnp.zeros(3)}
     for gradient in (jnp.zeros(3), jnp.ones(3)):
@@ -214,15 +216,23 @@ def test_a_kernel_of_zeros_stays_finite_under_lars():
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
-def test_known_optimizers_pass_the_check(name):
-    config_rules.check(config_flags.parse(["--config=default", f"--config.train.optimizer={name}"], {})[0])
+def test_configs_may_name_every_optimizer(name):
+    config = resolve(arguments.parse(("train", "--config=default", f"--config.train.optimizer={name}")))
+    assert config.train.optimizer == name
 
 
-@pytest.mark.parametrize("name", ["adam", "SGD", ""])
-def test_unknown_optimizers_are_refused(name):
-    config = config_flags.parse(["--config=default", f"--config.train.optimizer={name}"], {})[0]
-    with pytest.raises(InputError, match=rf"^--config.train.optimizer='{name}': must be one of sgd, lars$"):
-        config_rules.check(config)
+@pytest.mark.parametrize("name", ["adam", "SGD"])
+def test_configs_may_name_no_other_optimizer(name):
+    with pytest.raises(InputError, match=rf"train.optimizer={name}: must be one of sgd, lars$"):
+        resolve(arguments.parse(("train", "--config=default", f"--config.train.optimizer={name}")))
+
+
+@pytest.mark.parametrize(("name", "hint"), [("adam", ""), ("SGD", ""), ("", ""), ("lar", ". Did you mean lars?")])
+def test_unknown_optimizers_are_refused(name, hint):
+    with pytest.raises(InputError) as caught:
+        optimizers.create(name, momentum=0.9, weight_decay=0.0)
+    assert (caught.value.argument, caught.value.value) == ("name", name)
+    assert str(caught.value).endswith(f": must be one of sgd, lars{hint}")
 
 
 def test_what_only_one_optimizer_reads_changes_no_other():
