@@ -65,7 +65,7 @@ def read(images, index, *, epoch=0, seed=0, batch_size=10, **how):
     return np.concatenate([batch.image for batch in found])
 
 
-# The catalogue
+# The catalog
 
 
 def test_streamed_splits_know_what_splits_in_memory_know(digits):
@@ -127,11 +127,11 @@ def test_another_pixel_is_another_digest_and_a_new_scan(tmp_path, photos, caplog
     for shard in (tmp_path / "other" / relative).glob("*-train.tfrecord-*"):
         (tmp_path / "same" / relative / shard.name).write_bytes(shard.read_bytes())
     assert load(data_dir=tmp_path / "same").train.digest == other.train.digest
-    assert "is about other files than there are now" in caplog.text
+    assert "lists other files than the data set has" in caplog.text
 
 
 def test_npz_files_do_not_stream(tmp_path):
-    with pytest.raises(InputError, match=r"^stream: .*allowed: memory, or a prepared TFDS data set$"):
+    with pytest.raises(InputError, match=r"^stream: needs a TFDS data set, but .*x\.npz is an \.npz file$"):
         data.load(str(tmp_path / "x.npz"), stream=True)
 
 
@@ -213,7 +213,10 @@ def test_a_corrupt_image_stops_with_its_name(damaged):
     split = damaged[1].train
     with pytest.raises(InputError) as raised:
         read(stream(split), np.arange(20))
-    assert str(raised.value).startswith(f"train: the image of {split.tfds_ids[7]} (index 7) cannot be decoded")
+    assert str(raised.value) == (
+        f"on_corrupt=stop: an image cannot be decoded: {split.tfds_ids[7]} (index 7 of train). "
+        "Repair the image, or use skip."
+    )
 
 
 def test_a_corrupt_image_is_skipped_once_told(damaged, photos, caplog, monkeypatch):
@@ -226,7 +229,7 @@ def test_a_corrupt_image_is_skipped_once_told(damaged, photos, caplog, monkeypat
     others = np.setdiff1d(index, [7, 11])
     assert np.array_equal(found[0].image[others], read(stream(photos.train), index)[others])
     for i in (7, 11):
-        message = f"train: the image of {split.tfds_ids[i]} (index {i}) cannot be decoded: skipped"
+        message = f"{split.tfds_ids[i]} (index {i} of train): cannot be decoded, skipped"
         # Where other tests have silenced the logger, pytest may see a record twice.
         assert len({id(record) for record in caplog.records if record.getMessage() == message}) == 1
 
@@ -236,7 +239,7 @@ def test_a_file_that_is_gone_is_no_corrupt_image(tmp_path):
     split = data.load(imagenet_like.NAME, data_dir=tmp_path, test_split="validation", stream=True).train
     (gone,) = directory.glob("*-train.tfrecord-00002-*")
     gone.unlink()
-    with pytest.raises(InputError, match=r"data_dir: .*00002-of-00004 is not there any more$"):
+    with pytest.raises(InputError, match=r"^/.*00002-of-00004: does not exist any more$"):
         read(stream(split, on_corrupt="skip"), np.arange(230))
 
 
@@ -248,14 +251,14 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     content[split.records.offset[4] + 12 + split.records.length[4] // 2] ^= 1
     path.write_bytes(content)
     message = (
-        rf"^data_dir: {path} has changed or is damaged: the record of {split.tfds_ids[4]} \(index 4\) is not the one"
+        rf"^{path}: has changed or is damaged: the record of {split.tfds_ids[4]} \(index 4\) differs from that in the "
     )
     with pytest.raises(InputError, match=message):
         read(stream(split, on_corrupt="skip"), np.arange(10))
 
 
 def test_a_data_set_that_is_not_the_one_listed(tmp_path):
-    """Files of the same names and sizes with other labels, beside a catalogue of the old ones."""
+    """Files of the same names and sizes with other labels, beside a catalog of the old ones."""
     catalog, splits = tmp_path / "catalog", []
     for version in ("one", "other"):
         swapped = dict(enumerate(reversed([imagenet_like.jpeg(image) for image in imagenet_like.images()[0][:4]])))
@@ -269,9 +272,11 @@ def test_a_data_set_that_is_not_the_one_listed(tmp_path):
                 catalog_dir=catalog,
             ).train
         )
-    assert splits[0].digest == splits[1].digest, "the catalogue does not know"
+    assert splits[0].digest == splits[1].digest, "the catalog does not know"
     read(stream(splits[0]), np.arange(10))
-    with pytest.raises(InputError, match=r"is not the one listed in the catalogue; remove the catalogue, or mend"):
+    with pytest.raises(
+        InputError, match=r"differs from that in the catalog\. Repair the file, or remove the catalog\.$"
+    ):
         read(stream(splits[1]), np.arange(10))
 
 
@@ -443,7 +448,7 @@ def test_the_whole_job_streams(data_dir, damaged, tmp_path, monkeypatch, capfd):
     # The same workdir with another data set: its keep lists are refused.
     done = run_here(capfd, "select", *JOB, f"--config.dataset.data_dir={damaged[0]}")
     assert done.code == 2
-    assert "was made from something else: dataset.train_digest" in done.err
+    assert "was made with different inputs: dataset.train_digest was" in done.err
     # A corrupt image ends the command with one line, beside that about the data set.
     done = run_here(capfd, "train", *JOB[:-1], "--workdir=v", f"--config.dataset.data_dir={damaged[0]}")
     assert done.code == 2

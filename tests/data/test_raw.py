@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from data_redundancy.data import raw
-from data_redundancy.data import splits as dataset
+from data_redundancy.data import load, raw
 from data_redundancy.data.tfds import builder, writer
 from data_redundancy.errors import InputError
 
@@ -86,7 +85,7 @@ def test_stratified_split_depends_on_the_seed():
 
 @pytest.mark.parametrize("test_fraction", [0.0, 1.0, -0.5, 2.0, float("nan")])
 def test_bad_test_fraction(test_fraction):
-    with pytest.raises(InputError, match=f"test_fraction: is {test_fraction}, allowed: more than 0 and less than 1"):
+    with pytest.raises(InputError, match=f"^test_fraction={test_fraction}: must be greater than 0 and less than 1$"):
         raw.read_source("digits", test_fraction=test_fraction, seed=0)
 
 
@@ -94,7 +93,7 @@ def test_digits_round_trip(tmp_path):
     prepared = writer.prepare("digits", name="digits", data_dir=tmp_path)
     assert (prepared.num_train, prepared.num_test, prepared.already_prepared) == (1438, 359, False)
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]  # No folder for downloads.
-    loaded = dataset.load("digits", data_dir=tmp_path)
+    loaded = load("digits", data_dir=tmp_path)
     assert loaded.class_names == prepared.class_names == tuple("0123456789")
     assert loaded.train.images.max() == 255
 
@@ -119,15 +118,21 @@ def test_existing_data_sets_are_left_alone(tmp_path):
     prepared = writer.prepare("digits", name="digits", data_dir=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert writer.prepare("digits", name="digits", data_dir=tmp_path).already_prepared
-    with pytest.raises(InputError, match="already holds 1438 train and 359 test examples, the source 1258 train and"):
+    with pytest.raises(
+        InputError,
+        match=r"1.0.0: exists already and has 1438 train and 359 test examples, but the source has 1258 train and",
+    ):
         writer.prepare("digits", name="digits", data_dir=tmp_path, test_fraction=0.3)
-    with pytest.raises(InputError, match="already holds as many examples but other images"):
+    differs = "1.0.0: exists already and has as many examples as the source, but other images"
+    with pytest.raises(InputError, match=differs):
         writer.prepare("digits", name="digits", data_dir=tmp_path, seed=1)
-    with pytest.raises(InputError, match="already holds as many examples but other images"):
+    with pytest.raises(InputError, match=differs):
         writer.prepare("digits", name="digits", data_dir=tmp_path, class_names=list("abcdefghij"))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     (tmp_path / "digits/2.0.0").mkdir()
-    with pytest.raises(InputError, match=r"is not a readable TFDS data set.*; remove it"):
+    with pytest.raises(
+        InputError, match=r"2\.0\.0: must be a readable TFDS data set .*\. Remove it, or use another name or version\.$"
+    ):
         writer.prepare("digits", name="digits", version="2.0.0", data_dir=tmp_path)
     assert prepared.directory == str(tmp_path / "digits/1.0.0")
 
@@ -139,29 +144,29 @@ def test_npz_with_and_without_a_test_split(tmp_path):
         tmp_path / "with.npz", image_train=images, label_train=labels, image_test=images[:3], label_test=labels[:3]
     )
     writer.prepare(str(tmp_path / "with.npz"), name="with_test", data_dir=tmp_path, class_names=["x", "y"])
-    loaded = dataset.load("with_test", data_dir=tmp_path)
+    loaded = load("with_test", data_dir=tmp_path)
     np.testing.assert_array_equal(loaded.train.images, images)
     np.testing.assert_array_equal(loaded.test.images, images[:3])
     assert loaded.class_names == ("x", "y")
 
     np.savez(tmp_path / "without.npz", image_train=images, label_train=labels)
     writer.prepare(str(tmp_path / "without.npz"), name="without", data_dir=tmp_path, test_fraction=0.2, seed=5)
-    loaded = dataset.load("without", data_dir=tmp_path)
+    loaded = load("without", data_dir=tmp_path)
     train, test = raw.stratified_split(labels, test_fraction=0.2, seed=5)
     np.testing.assert_array_equal(loaded.train.images, images[train])
     np.testing.assert_array_equal(loaded.test.images, images[test])
 
     np.savez(tmp_path / "half.npz", image_train=images, label_train=labels, image_test=images)
-    with pytest.raises(InputError, match="lacks label_test"):
+    with pytest.raises(InputError, match="but lacks label_test;"):
         writer.prepare(str(tmp_path / "half.npz"), name="half", data_dir=tmp_path)
     np.savez(tmp_path / "deep.npz", image_train=np.zeros((4, 2, 2, 5), np.uint8), label_train=np.zeros(4, int))
-    with pytest.raises(InputError, match="5 channels, allowed: 1 to 4"):
+    with pytest.raises(InputError, match=r"must have images of 1 to 4 channels, as PNG files have, but they have 5$"):
         writer.prepare(str(tmp_path / "deep.npz"), name="deep", data_dir=tmp_path)
 
 
 def test_folder_keeps_files_names_and_order(folder, tmp_path):
     writer.prepare(str(folder), name="pictures", data_dir=tmp_path, test_fraction=0.25)
-    loaded = dataset.load("pictures", data_dir=tmp_path, train_split="train+test")
+    loaded = load("pictures", data_dir=tmp_path, train_split="train+test")
     assert loaded.class_names == ("a 'b' \"c\" <d>", "žluťoučký kůň; $(x)")
     assert (len(loaded.train.labels), len(loaded.test.labels)) == (8, 2)
 
@@ -191,12 +196,12 @@ def test_folder_with_its_own_test_split(tmp_path, test_name):
     pixels = [save_image(folder / "train" / name / "1.png", seed=ord(name)) for name in "ba"]
     held_out = save_image(folder / test_name / "b" / "9.bmp", seed=9)
     writer.prepare(str(folder), name="pictures", data_dir=tmp_path)
-    loaded = dataset.load("pictures", data_dir=tmp_path)
+    loaded = load("pictures", data_dir=tmp_path)
     np.testing.assert_array_equal(loaded.train.images, pixels[::-1])
     np.testing.assert_array_equal(loaded.test.images, [held_out])
     assert (loaded.train.labels.tolist(), loaded.test.labels.tolist()) == ([0, 1], [1])
     save_image(folder / test_name / "c" / "1.png")
-    with pytest.raises(InputError, match="class folder 'c'; allowed, as in training: a, b"):
+    with pytest.raises(InputError, match=r"must have the class folders of the training split, a, b, not 'c'$"):
         raw.read_source(str(folder), test_fraction=0.2, seed=0)
 
 
@@ -206,7 +211,7 @@ def test_grey_and_mixed_folders(tmp_path):
         save_image(tmp_path / "source/mixed/c" / f"{number}.png", mode="L" if number else "RGB", seed=number)
     for name, channels in (("grey", 1), ("mixed", 3)):
         writer.prepare(str(tmp_path / "source" / name), name=name, data_dir=tmp_path, test_fraction=0.25)
-        assert dataset.load(name, data_dir=tmp_path).train.images.shape == (3, 4, 5, channels)
+        assert load(name, data_dir=tmp_path).train.images.shape == (3, 4, 5, channels)
 
 
 def test_differing_sizes_are_written_but_not_loaded(folder, tmp_path):
@@ -214,10 +219,10 @@ def test_differing_sizes_are_written_but_not_loaded(folder, tmp_path):
     save_image(odd, size=(7, 4))
     writer.prepare(str(folder), name="pictures", data_dir=tmp_path, test_fraction=0.25)
     with pytest.raises(InputError) as error:
-        dataset.load("pictures", data_dir=tmp_path, train_split="train+test")
+        load("pictures", data_dir=tmp_path, train_split="train+test")
     message = str(error.value)
-    index, shape = message.partition(", example ")[2].partition(";")[0].split(" is ")
-    assert "images of differing sizes: example 0 is (4, 5, 3)" in message
+    index, shape = message.partition(" and example ")[2].partition(". ")[0].split(" is ")
+    assert "must have images of one size to be read into memory, but example 0 is (4, 5, 3)" in message
     assert shape == "(4, 7, 3)"
     _, tfds = builder.import_tfds()
     with builder.silenced_tfds():
@@ -231,8 +236,10 @@ def test_splits_of_differing_sizes(tmp_path):
     save_image(tmp_path / "source/train/a/1.png")
     save_image(tmp_path / "source/test/a/1.png", size=(9, 9))
     writer.prepare(str(tmp_path / "source"), name="pictures", data_dir=tmp_path)
-    with pytest.raises(InputError, match=r"differing sizes: those of 'train' are \(4, 5, 3\), those of 'test'"):
-        dataset.load("pictures", data_dir=tmp_path)
+    with pytest.raises(
+        InputError, match=r"of one size .*, but those of train are \(4, 5, 3\) and those of test \(9, 9, 3\)"
+    ):
+        load("pictures", data_dir=tmp_path)
 
 
 def test_a_truncated_image_leaves_nothing_behind(folder, tmp_path):
@@ -244,7 +251,7 @@ def test_a_truncated_image_leaves_nothing_behind(folder, tmp_path):
     data_dir = tmp_path / "prepared"
     with pytest.raises(InputError) as error:
         writer.prepare(str(folder), name="pictures", data_dir=data_dir)
-    assert str(error.value) == f"source: {victim} is not a readable image"
+    assert str(error.value) == f"{victim}: must be an image file that can be read"
     assert_nothing_prepared(data_dir)
     assert not list((data_dir / "pictures").iterdir())
 
@@ -254,13 +261,13 @@ def test_a_killed_writer_leaves_nothing_that_looks_prepared(tmp_path):
 import os, signal
 from data_redundancy.data import raw
 from data_redundancy.data.tfds import writer
-encode = tfds_writer._encoded_file
+encode = writer._encoded_file
 def die(path, channels):
     if path.name == "2.png":
         os.kill(os.getpid(), signal.SIGKILL)
     return encode(path, channels)
-tfds_writer._encoded_file = die
-tfds_writer.prepare({str(tmp_path / "source")!r}, name="pictures", data_dir={str(tmp_path / "prepared")!r})
+writer._encoded_file = die
+writer.prepare({str(tmp_path / "source")!r}, name="pictures", data_dir={str(tmp_path / "prepared")!r})
 """
     for number in range(4):
         save_image(tmp_path / "source/a" / f"{number}.png", seed=number)
@@ -268,10 +275,10 @@ tfds_writer.prepare({str(tmp_path / "source")!r}, name="pictures", data_dir={str
     assert killed.returncode == -signal.SIGKILL
     assert list((tmp_path / "prepared/pictures").iterdir())  # It was killed while writing, not before.
     assert_nothing_prepared(tmp_path / "prepared")
-    with pytest.raises(InputError, match="is not prepared"):
-        dataset.load("pictures", data_dir=tmp_path / "prepared")
+    with pytest.raises(InputError, match=r"^name=pictures: must be a prepared TFDS data set"):
+        load("pictures", data_dir=tmp_path / "prepared")
     writer.prepare(str(tmp_path / "source"), name="pictures", data_dir=tmp_path / "prepared")
-    assert len(dataset.load("pictures", data_dir=tmp_path / "prepared").train.labels) == 3
+    assert len(load("pictures", data_dir=tmp_path / "prepared").train.labels) == 3
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path):
@@ -279,7 +286,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     # Writing more than this to any file now fails, as on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(InputError, match="data_dir: cannot write"):
+        with pytest.raises(InputError, match=r"1\.0\.0: cannot be written \("):
             writer.prepare("digits", name="digits", data_dir=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -289,11 +296,12 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
 def test_nothing_is_printed(tmp_path):
     program = (
         "from absl import app, logging\n"
-        "from data_redundancy.data import load, tfds_writer\n"
+        "from data_redundancy.data import load\n"
+        "from data_redundancy.data.tfds import writer\n"
         "def main(argv):\n"
         "    logging.set_verbosity(logging.INFO)\n"
-        f"    tfds_writer.prepare('digits', name='digits', data_dir={str(tmp_path)!r})\n"
-        f"    tfds_writer.prepare('digits', name='digits', data_dir={str(tmp_path)!r})\n"
+        f"    writer.prepare('digits', name='digits', data_dir={str(tmp_path)!r})\n"
+        f"    writer.prepare('digits', name='digits', data_dir={str(tmp_path)!r})\n"
         f"    load('digits', data_dir={str(tmp_path)!r})\n"
         "    logging.info('done')\n"
         "app.run(main)\n"
@@ -310,22 +318,22 @@ def test_nothing_is_printed(tmp_path):
     [
         (
             {"source": "nowhere"},
-            "source: there is no 'nowhere'; allowed: digits, the path of an .npz file, or a folder",
+            "source=nowhere: does not exist. Use digits, the path of an .npz file, or a folder",
         ),
-        ({"source": ""}, "source: there is no ''"),
-        ({"source": "nowhere.npz"}, "nowhere.npz: there is no such file"),
-        ({"name": "My-Digits"}, "name: 'My-Digits' cannot name a TFDS data set; allowed: lower-case letters"),
-        ({"name": "../digits"}, "name: '../digits' cannot name"),
-        ({"version": "1.0"}, "version: '1.0' is not a TFDS version; allowed: three numbers such as 1.0.0"),
-        ({"version": "1.0.01"}, "version: '1.0.01' is not a TFDS version"),
-        ({"seed": -1}, "seed: is -1, allowed: 0 or more"),
-        ({"class_names": ["a"]}, "class_names: got 1 names for 10 classes"),
+        ({"source": ""}, "source='': does not exist"),
+        ({"source": "nowhere.npz"}, "nowhere.npz: does not exist"),
+        ({"name": "My-Digits"}, "name=My-Digits: must consist of lower-case letters, digits and underscores"),
+        ({"name": "../digits"}, "name=../digits: must consist of"),
+        ({"version": "1.0"}, "version=1.0: must be three numbers, such as 1.0.0"),
+        ({"version": "1.0.01"}, "version=1.0.01: must be three numbers"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"class_names": ["a"]}, "class_names: must have one name per class, but has 1 for 10 classes"),
         (
             {"class_names": [" 0", *"123456789"]},
-            "class_names: a class is called ' 0'; allowed: UTF-8 names of one line",
+            "class_names: must be UTF-8 names of one line, without spaces at the ends, unlike ' 0'",
         ),
-        ({"class_names": ["0\n1", *"123456789"]}, "class_names: a class is called '0\\n1'"),
-        ({"class_names": ["", *"123456789"]}, "class_names: a class is called ''"),
+        ({"class_names": ["0\n1", *"123456789"]}, "at the ends, unlike '0\\n1'"),
+        ({"class_names": ["", *"123456789"]}, "at the ends, unlike ''"),
     ],
 )
 def test_bad_arguments(tmp_path, arguments, part):
@@ -343,25 +351,29 @@ def test_bad_folders(tmp_path):
         return str(error.value)
 
     (tmp_path / "empty").mkdir()
-    assert f"no images found in {tmp_path / 'empty'}" in message(tmp_path / "empty")
+    assert message(tmp_path / "empty").startswith(f"{tmp_path / 'empty'}: has no images. Use digits, ")
     (tmp_path / "texts/a").mkdir(parents=True)
     (tmp_path / "texts/a/x.txt").write_text("x")
-    assert f"no images found in {tmp_path / 'texts'}" in message(tmp_path / "texts")
+    assert message(tmp_path / "texts").startswith(f"{tmp_path / 'texts'}: has no images. Use digits, ")
     save_image(tmp_path / "half/a/1.png")
     (tmp_path / "half/b").mkdir()
-    assert f"no images found in {tmp_path / 'half/b'}" in message(tmp_path / "half")
+    assert message(tmp_path / "half").startswith(f"{tmp_path / 'half/b'}: has no images. Use digits, ")
     (tmp_path / "half/b/fake.png").write_text("not an image")
-    assert message(tmp_path / "half") == f"source: {tmp_path / 'half/b/fake.png'} is not a readable image"
+    assert message(tmp_path / "half") == f"{tmp_path / 'half/b/fake.png'}: must be an image file that can be read"
     save_image(tmp_path / "single/a/1.png")
-    assert "leaves no test example" in message(tmp_path / "single")
+    assert message(tmp_path / "single") == (
+        "test_fraction=0.2: must leave a test example, but leaves none of 1 examples in 1 classes"
+    )
 
 
 def test_the_source_folder_is_not_written_into(folder):
-    with pytest.raises(InputError, match="name: 'source' would write into the source"):
+    with pytest.raises(
+        InputError, match=r"^name=source: must not write into the source .*. Use another name or data_dir.$"
+    ):
         writer.prepare(str(folder), name="source", data_dir=folder.parent)
 
 
 def test_data_dir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="data_dir: cannot write"):
+    with pytest.raises(InputError, match=r"file/digits/1\.0\.0: cannot be written \("):
         writer.prepare("digits", name="digits", data_dir=tmp_path / "file")
