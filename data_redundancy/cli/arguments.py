@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from data_redundancy.cli import help_text
-from data_redundancy.cli.commands import COMMANDS, COMMON, PROCESSES, Command, Option
+from data_redundancy.cli.commands import COMMANDS, PROCESSES, Command, Option
 from data_redundancy.errors import InputError, choice_error, did_you_mean
 from data_redundancy.experiment.config_files import unknown_field
 from data_redundancy.experiment.config_rules import FIELDS
-from data_redundancy.experiment.rules import Choice, Flag
+from data_redundancy.experiment.rules import Choice, Flag, Rule
 
 _FLAG = re.compile(r"--?(?P<name>[A-Za-z_][^=]*)(=(?P<value>.*))?", re.DOTALL)
 _OVERRIDE = "config."
@@ -50,11 +50,8 @@ def parse(argv: Sequence[str]) -> CommandLine:
         InputError: naming the flag, for an unknown command, flag or field, or a value that is not allowed.
     """
     name, *rest = argv
-    if name not in COMMANDS:
-        hint = did_you_mean(name, COMMANDS) or "Put the command first; run 'data-redundancy --help' for all of them"
-        raise InputError("command", name, f"must be one of {', '.join(COMMANDS)}", hint)
-    command = COMMANDS[name]
-    flags, overrides = _split(rest, _options_of(command))
+    command = find_command(name)
+    flags, overrides = _split(rest, command)
     parsed, unknown = make_parser(command).parse_known_args(flags)
     if unknown:
         raise _unknown(unknown[0], command)
@@ -63,9 +60,21 @@ def parse(argv: Sequence[str]) -> CommandLine:
     return CommandLine(command, values, overrides, tuple(positional))
 
 
-def _split(argv: Sequence[str], options: Sequence[Option]) -> tuple[list[str], dict[str, Any]]:
+def find_command(name: str) -> Command:
+    """Returns the command of a name.
+
+    Raises:
+        InputError: naming `command`, if there is none.
+    """
+    if name not in COMMANDS:
+        hint = did_you_mean(name, COMMANDS) or "Put the command first; run 'data-redundancy --help' for all of them"
+        raise InputError("command", name, f"must be one of {', '.join(COMMANDS)}", hint)
+    return COMMANDS[name]
+
+
+def _split(argv: Sequence[str], command: Command) -> tuple[list[str], dict[str, Any]]:
     """Separates the flags of argparse, with underscores, from the overrides of config fields."""
-    switches = {option.name for option in options if option.is_switch}
+    switches = {option.name for option in _options_of(command) if option.is_switch}
     flags: list[str] = []
     overrides: dict[str, Any] = {}
     rest = list(argv)
@@ -76,7 +85,7 @@ def _split(argv: Sequence[str], options: Sequence[Option]) -> tuple[list[str], d
             flags.append(token)
             continue
         name, value = match["name"].replace("-", "_"), match["value"]
-        if name.startswith(_OVERRIDE):
+        if name.startswith(_OVERRIDE) and command.reads_config:
             field = name.removeprefix(_OVERRIDE)
             overrides[field] = _parse_override(field, value, rest)
         elif value is None:
@@ -102,21 +111,34 @@ def _parse_override(field: str, value: str | None, rest: list[str]) -> Any:
         if not has_next:
             raise InputError(argument, None, f"needs a value, {rule.allowed()}")
         value = rest.pop(0)
-    parsed = rule.parse(argument, value)
-    rule.check(argument, parsed)
-    return parsed
+    return _parse_value(argument, rule, value)
+
+
+def _parse_value(argument: str, rule: Rule, text: str) -> Any:
+    """The value that a text stands for, checked; errors show the text, as it was typed."""
+    value = rule.parse(argument, text)
+    try:
+        rule.check(argument, value)
+    except InputError as error:
+        raise error.renamed(argument, text) from None
+    return value
 
 
 def _options_of(command: Command) -> tuple[Option, ...]:
-    return (*command.options, *COMMON, *(PROCESSES if command.has_experiment else ()))
+    return (*command.options, *command.common, *(PROCESSES if command.has_experiment else ()))
 
 
 def _unknown(token: str, command: Command) -> InputError:
     """The error for an argument that no parser takes."""
     match = _FLAG.fullmatch(token)
     if match is None:
-        return InputError(command.name, token, "is not a flag", "After the command come flags, --NAME=VALUE")
+        fix = "Behind the command come flags, such as --NAME=VALUE"
+        return InputError("arguments", token, f"must be a flag of the command {command.name}", fix)
     name = match["name"]
+    if not command.reads_config and (name == "config" or name.startswith(_OVERRIDE)):
+        return InputError(
+            f"--{name}", match["value"], f"has no effect on {command.name}, which reads no config", "Omit it"
+        )
     known = [option.name for option in _options_of(command)]
     takers = [other.name for other in COMMANDS.values() if name in {option.name for option in other.options}]
     if takers:
@@ -147,10 +169,7 @@ class _Parse(argparse.Action):
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
     ) -> None:
         del parser, option_string
-        argument = f"--{self._option.name}"
-        value = self._option.rule.parse(argument, values)
-        self._option.rule.check(argument, value)
-        setattr(namespace, self.dest, value)
+        setattr(namespace, self.dest, _parse_value(f"--{self._option.name}", self._option.rule, values))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -167,7 +186,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
-        flag = re.match(r"argument (--\w+)[^:]*: (.*)", message)
+        flag = re.match(r"argument (?:-\w/)?(--\w+)[^:]*: (.*)", message)
         if flag is None:
             raise InputError(self._command.name, None, message, f"Run '{self.prog} --help'")
         raise InputError(flag[1], None, flag[2].replace("expected one argument", "needs a value"))
@@ -189,7 +208,7 @@ def make_parser(command: Command, *, with_fields: bool = False) -> argparse.Argu
         name, text = command.positional
         parser.add_argument("positional", nargs="*", metavar=name.upper(), help=text)
     _add(parser.add_argument_group("options of this command"), command.options)
-    _add(parser.add_argument_group("options of every command"), COMMON)
+    _add(parser.add_argument_group("options of every command"), command.common)
     if command.has_experiment:
         _add(parser.add_argument_group("several processes"), PROCESSES)
     if with_fields and command.has_experiment:

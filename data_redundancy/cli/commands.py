@@ -46,6 +46,7 @@ class Command:
         reads: the config fields that it reads: sections, or SECTION.FIELD.
         positional: name and help of its arguments without a flag, if it takes some.
         has_experiment: whether it runs on an experiment, which needs a config and a workdir.
+        reads_config: whether it takes --config and overrides of config fields.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Command:
     reads: tuple[str, ...] = ()
     positional: tuple[str, str] | None = None
     has_experiment: bool = True
+    reads_config: bool = True
+
+    @property
+    def common(self) -> tuple[Option, ...]:
+        """The flags of every command, without --config where it reads no config."""
+        return tuple(option for option in COMMON if self.reads_config or option.name != "config")
 
     @property
     def docstring(self) -> str:
@@ -191,6 +198,7 @@ COMMANDS: dict[str, Command] = {
             "diff",
             positional=("selections", "two selections, each a directory or a name in --workdir"),
             has_experiment=False,
+            reads_config=False,
         ),
         Command(
             "fields",

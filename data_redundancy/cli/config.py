@@ -15,8 +15,8 @@ from data_redundancy.store.workdir import Workdir
 def resolve(line: CommandLine) -> ConfigDict:
     """Returns the config of a command, checked.
 
-    It is the one that --config names; else the one that the workdir remembers; else, with --embeddings, the default
-    one. Flags such as --fraction and overrides apply on top.
+    It is the one that --config names; else the one that the workdir remembers; else, where no workdir is needed, the
+    default one. Flags such as --fraction and overrides apply on top.
 
     Raises:
         InputError: if there is no config, it cannot be loaded, or a value is not allowed.
@@ -25,6 +25,8 @@ def resolve(line: CommandLine) -> ConfigDict:
     for option in line.command.options:
         value = line.options[option.name]
         if option.field is not None and value is not None:
+            if option.field in line.overrides:
+                raise InputError(option.name, value, f"must not be given with --config.{option.field}", "Omit one")
             value = (value,) if option.field == "sweep.fractions" else value
             config_files.set_field(config, option.field, value)
     for field, value in line.overrides.items():
@@ -36,10 +38,10 @@ def resolve(line: CommandLine) -> ConfigDict:
 def _base(line: CommandLine) -> ConfigDict:
     name, workdir = line.options["config"], line.options["workdir"]
     if name is not None:
-        return config_files.load(os.path.expanduser(name))
-    if workdir is not None and (text := _remembered(workdir)) is not None:
-        return config_files.from_json(text, os.path.join(workdir, "config.json"))
-    if line.options.get("embeddings") is not None:
+        return _given(name)
+    if workdir is not None and (remembered := _remembered(workdir)) is not None:
+        return remembered
+    if workdir is None and (line.options.get("embeddings") is not None or not line.command.has_experiment):
         return config_files.load_default()
     shipped = ", ".join(shipped_names())
     requirement = f"must be given, a file or one of {shipped}"
@@ -48,12 +50,29 @@ def _base(line: CommandLine) -> ConfigDict:
     raise InputError("config", None, requirement, "Give for example --config=digits")
 
 
-def _remembered(workdir: str) -> str | None:
-    """The text of the workdir's config.json, None if there is none."""
+def _given(name: str) -> ConfigDict:
+    """The config that --config names: a shipped one or a file, which may be the config.json of a bucket."""
+    if not filesystems.is_remote(name):
+        return config_files.load(os.path.expanduser(name))
+    path = filesystems.locate(name, "config")
+    if not path.exists():
+        raise InputError("config", name, "does not exist")
+    return config_files.from_json(path.read_text(), name)
+
+
+def _remembered(workdir: str) -> ConfigDict | None:
+    """The config of the workdir's config.json, None if there is none."""
     path = Workdir(filesystems.locate(workdir, "workdir"), create=False).config
+    fix = "Restore it, or remove it and give --config"
     try:
-        return path.read_text()
+        return config_files.from_json(path.read_text(), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(path, None, f"cannot be read ({error.strerror})", fix) from None
     except UnicodeDecodeError as error:
-        raise InputError(path, None, f"is not a text file ({error.reason})", "Remove it and give --config") from None
+        raise InputError(path, None, f"is not a text file ({error.reason})", fix) from None
+    except InputError as error:
+        if error.argument != "config":
+            raise
+        raise InputError(path, None, error.requirement, error.fix or fix) from None

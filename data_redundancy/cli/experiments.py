@@ -1,6 +1,9 @@
 """From a parsed command line to an experiment and the options of its command."""
 
+import contextlib
 import dataclasses
+import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,6 +13,7 @@ from data_redundancy.cli.arguments import CommandLine
 from data_redundancy.errors import InputError
 from data_redundancy.experiment.embedding_experiment import EmbeddingExperiment
 from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.store import filesystems
 from data_redundancy.store.workdir import Workdir
 
 
@@ -67,6 +71,24 @@ def make(line: CommandLine, config: ConfigDict) -> Experiment | EmbeddingExperim
         )
     dry_run = options["dry_run"]
     return Experiment(config, Workdir(options["workdir"], create=not dry_run), read_only=dry_run)
+
+
+@contextlib.contextmanager
+def removing_empty_directory(workdir: str | None) -> Iterator[None]:
+    """Removes the workdir after an error in the block, if the block created it and left it empty."""
+    root = (
+        None
+        if workdir is None or filesystems.is_remote(workdir)
+        else pathlib.Path(filesystems.locate(workdir, "workdir"))
+    )
+    created = [] if root is None else [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in created:
+                path.rmdir()
+        raise
 
 
 def stage_options(line: CommandLine, stage: Any) -> Any:

@@ -51,16 +51,13 @@ class Failure:
         return found
 
 
-def describe(error: BaseException, argv: Sequence[str], flag_of: Callable[[str], str]) -> Failure:
-    """Returns the failure for an error, from within its handler.
+def describe(error: BaseException, argv: Sequence[str], flag_of: Callable[[str], str]) -> Failure | None:
+    """Returns the failure for an error, from within its handler; None where its traceback is the best description.
 
     Args:
         error: that ended the command.
         argv: of the command.
         flag_of: the flag of an argument, for errors about arguments.
-
-    Raises:
-        BaseException: the error itself, where its traceback is the best description.
     """
     if isinstance(error, InputError):
         named = error.renamed(flag_of(error.argument))
@@ -70,7 +67,7 @@ def describe(error: BaseException, argv: Sequence[str], flag_of: Callable[[str],
     if isinstance(error, Stopped | BucketUnavailableError):
         return Failure(STOPPED, f"{_one_line(error)}; {RESUME}")
     if not isinstance(error, Exception):
-        raise error
+        return None
     if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
         return Failure(INVALID, f"cannot read or write {error.filename or 'the disk'}: {error.strerror}")
     if isinstance(error, MemoryError):
@@ -78,7 +75,12 @@ def describe(error: BaseException, argv: Sequence[str], flag_of: Callable[[str],
     return _describe_other(error, argv)
 
 
-def _describe_other(error: Exception, argv: Sequence[str]) -> Failure:
+def unexpected(error: BaseException) -> Failure:
+    """Returns the failure for an error that no user can cause, a bug."""
+    return Failure(OTHER, f"{type(error).__name__}: {_one_line(error)}")
+
+
+def _describe_other(error: Exception, argv: Sequence[str]) -> Failure | None:
     from data_redundancy.runtime import processes
     from data_redundancy.store import filesystems
 
@@ -88,9 +90,9 @@ def _describe_other(error: Exception, argv: Sequence[str]) -> Failure:
     if because := processes.ends_because_of_another(error):
         return Failure(STOPPED, f"{because}; {RESUME}")
     if not processes.is_watching():
-        raise error
+        return None
     traceback.print_exc()
-    return Failure(OTHER, f"{type(error).__name__}: {_one_line(error)}")
+    return unexpected(error)
 
 
 def _one_line(error: BaseException) -> str:

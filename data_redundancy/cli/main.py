@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from data_redundancy.cli import failure, help_text, output
-from data_redundancy.cli.commands import COMMANDS, PROCESSES
+from data_redundancy.cli.commands import PROCESSES
 from data_redundancy.cli.failure import INTERRUPTED, Failure
 from data_redundancy.errors import InputError
 from data_redundancy.runtime import stopping
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from data_redundancy.experiment.embedding_experiment import EmbeddingExperiment
     from data_redundancy.experiment.experiment import Experiment
     from data_redundancy.experiment.result import CommandResult
-
-_COMPLETION = "--print_completion"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,9 +60,12 @@ def _run(argv: list[str]) -> Failure | None:
         # The command is ending already: SIGTERM must not interrupt the description, which may take seconds.
         with stopping.deferred():
             failed = failure.describe(error, argv, _flag_of(line))
-            output.complain(failed.message)
-            if line.options["json"] if line else "--json" in argv:
-                output.print_json({"error": failed.as_json()})
+            if failed is not None:
+                output.complain(failed.message)
+            if line.options["json"] if line else output.wants_json(argv):
+                output.print_json({"error": (failed or failure.unexpected(error)).as_json()})
+            if failed is None:
+                raise
             return failed
     return None
 
@@ -75,33 +76,35 @@ def _flag_of(line: "CommandLine | None") -> "Callable[[str], str]":
 
 def _print_help(argv: list[str]) -> bool:
     """Prints what needs no command, or a command's help; returns whether it did."""
-    first = argv[0] if argv else "--help"
-    if first in ("--help", "-h", "help") and len(argv) < 2:
-        output.print_text(help_text.of_all())
-    elif first == "--version":
+    first, *rest = argv or ["help"]
+    if _flag_name(first) == "version":
         output.print_text(f"data-redundancy {__version__}")
-    elif first.replace("-", "_").startswith(_COMPLETION.replace("-", "_")):
+    elif _flag_name(first) == "print_completion":
         from data_redundancy.cli.arguments import completion_script
 
         _, _, shell = first.partition("=")
-        output.print_text(completion_script(shell or "".join(argv[1:2])))
-    elif first == "help" or {"--help", "-h", "--helpfull"} & set(argv):
-        return _print_command_help(argv[1] if first == "help" else first)
+        output.print_text(completion_script(shell or "".join(rest[:1])))
+    elif first == "help":
+        _print_command_help(rest[0] if rest else "")
+    elif any(_flag_name(argument) in ("help", "helpfull", "h") for argument in argv):
+        _print_command_help("" if first.startswith("-") else first)
     else:
         return False
     return True
 
 
-def _print_command_help(name: str) -> bool:
-    if name.startswith("-"):
-        output.print_text(help_text.of_all())
-        return True
-    if name not in COMMANDS:
-        return False
-    from data_redundancy.cli.arguments import make_parser
+def _flag_name(argument: str) -> str | None:
+    return argument.partition("=")[0].lstrip("-").replace("-", "_") if argument.startswith("-") else None
 
-    output.print_text(make_parser(COMMANDS[name]).format_help())
-    return True
+
+def _print_command_help(name: str) -> None:
+    """Prints the help of a command, or with an empty name that of all."""
+    if not name:
+        output.print_text(help_text.of_all())
+        return
+    from data_redundancy.cli import arguments
+
+    output.print_text(arguments.make_parser(arguments.find_command(name)).format_help())
 
 
 def _run_command(line: "CommandLine") -> None:
@@ -135,12 +138,9 @@ def _plain_options(line: "CommandLine", stage: Any) -> Any:
         return stage.Options(line.positional, line.options["workdir"])
     if len(line.positional) > 1:
         raise InputError("section", " ".join(line.positional), "must be one section of the config")
-    config = None
-    if line.options["config"] is not None:
-        from data_redundancy.experiment import config_files
+    from data_redundancy.cli import config
 
-        config = config_files.load(line.options["config"])
-    return stage.Options(next(iter(line.positional), None), config)
+    return stage.Options(next(iter(line.positional), None), config.resolve(line))
 
 
 def _run_on_experiment(line: "CommandLine", stage: Any) -> "CommandResult":
@@ -149,12 +149,13 @@ def _run_on_experiment(line: "CommandLine", stage: Any) -> "CommandResult":
 
     config = experiments.check(line)
     processes.start(processes.resolve(**{option.name: line.options[option.name] for option in PROCESSES}))
-    experiment: Experiment | EmbeddingExperiment = experiments.make(line, config)
-    options = experiments.stage_options(line, stage)
-    if line.options["dry_run"]:
-        return _preview(stage.preview(experiment, options))
-    result = stage.run(experiment, options)
-    experiments.remember(experiment)
+    with experiments.removing_empty_directory(line.options["workdir"]):
+        experiment: Experiment | EmbeddingExperiment = experiments.make(line, config)
+        options = experiments.stage_options(line, stage)
+        if line.options["dry_run"]:
+            return _preview(stage.preview(experiment, options))
+        result = stage.run(experiment, options)
+        experiments.remember(experiment)
     return result
 
 

@@ -2,11 +2,16 @@
 
 import json
 import logging
+import math
 import os
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 LOG = "data_redundancy"
+_JSON = re.compile(r"--?json(=(?P<value>.*))?", re.DOTALL)
+_FALSE = ("false", "False", "f", "no", "n", "0")
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -45,8 +50,22 @@ def print_text(text: str) -> None:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Prints one JSON object on stdout."""
-    print_text(json.dumps(value, allow_nan=True))
+    """Prints one JSON object on stdout; numbers that JSON lacks, such as NaN, become null."""
+    print_text(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def wants_json(argv: Sequence[str]) -> bool:
+    """Returns whether a command line that cannot be parsed contains --json."""
+    given = [match["value"] for argument in argv if (match := _JSON.fullmatch(argument))]
+    return bool(given) and given[-1] not in _FALSE
 
 
 def complain(message: str) -> None:

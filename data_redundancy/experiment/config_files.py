@@ -1,21 +1,24 @@
 """Configs from files: shipped ones by name, Python files, and the config.json of a workdir."""
 
+import contextlib
 import json
 import os
 import pathlib
 import runpy
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_redundancy.errors import InputError, did_you_mean
+from data_redundancy.errors import InputError, Stopped, did_you_mean
 from data_redundancy.experiment.config_rules import FIELDS
 from data_redundancy.experiment.shipped_configs import shipped_directory, shipped_names
 
 DEFAULT = "default"
 """The name of the config that has every field with its default."""
 _FIX = "Configs start from data_redundancy.configs.default"
+_LONGEST_GIST = 500
 
 
 def field_names(config: ConfigDict) -> list[str]:
@@ -43,7 +46,7 @@ def load(name: str) -> ConfigDict:
     """
     path = _find(name)
     if path.suffix == ".json":
-        return from_json(path.read_text(), name)
+        return from_json(_read(path, name), name)
     loaded = _run(path, name)
     if path.stem == DEFAULT and path.parent == shipped_directory():
         return loaded
@@ -66,12 +69,22 @@ def _find(name: str) -> pathlib.Path:
     return shipped_directory() / f"{name}.py"
 
 
-def _run(path: pathlib.Path, name: str) -> ConfigDict:
-    """The config that a Python file makes."""
+def _read(path: pathlib.Path, name: str) -> str:
     try:
-        config = runpy.run_path(str(path))["get_config"]()
-        config.to_dict()
-    except KeyboardInterrupt:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.reason
+        raise InputError("config", name, f"cannot be read ({reason})") from None
+
+
+def _run(path: pathlib.Path, name: str) -> Any:
+    """What the function `get_config` of a Python file returns; what the file prints goes to stderr."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            config = runpy.run_path(str(path))["get_config"]()
+            if isinstance(config, ConfigDict):
+                config.to_dict()  # raises for a placeholder without a value
+    except (KeyboardInterrupt, Stopped):
         raise
     except BaseException as error:  # whatever a user's Python file may raise, SystemExit included
         raise InputError("config", name, f"cannot be loaded ({_gist(error)})") from None
@@ -82,7 +95,9 @@ def _gist(error: BaseException) -> str:
     """The point of an exception; ml-collections' messages are long, with the point in the first and last lines."""
     if isinstance(error, KeyError) and error.args == ("get_config",):
         return "it has no function get_config"
-    lines = str(error.args[0] if error.args else "").strip().splitlines()
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}, line {error.lineno}"
+    lines = str(error.args[0] if error.args else "").strip()[:_LONGEST_GIST].splitlines()
     if not lines or isinstance(error, SystemExit):
         return f"{type(error).__name__} {error}".strip()
     hint = f"; {lines[-1]}" if lines[-1].startswith("Did you mean") else ""
@@ -97,8 +112,8 @@ def _complete(loaded: Any, name: str) -> ConfigDict:
     for section, fields in loaded.items():
         if not isinstance(fields, ConfigDict):
             raise InputError("config", name, f"has a field {section} outside of a section", _FIX)
-        for field in fields:
-            set_field(config, f"{section}.{field}", fields[field], source=name)
+        for field, value in fields.items():
+            set_field(config, f"{section}.{field}", value, source=name)
     return config
 
 
@@ -112,13 +127,13 @@ def from_json(text: str, name: str) -> ConfigDict:
     Raises:
         InputError: if it is no JSON, or has an unknown field.
     """
-    fix = "Remove the file and give --config"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError("config", name, f"is not a JSON file ({type(error).__name__})", fix) from None
+        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        raise InputError("config", name, f"is not a JSON file ({reason})") from None
     if not isinstance(document, Mapping) or not all(isinstance(fields, Mapping) for fields in document.values()):
-        raise InputError("config", name, "must hold sections of fields", fix)
+        raise InputError("config", name, "must be a JSON object of sections, each an object of fields")
     config = load_default()
     for section, fields in document.items():
         for field, value in fields.items():
@@ -133,7 +148,7 @@ def set_field(config: ConfigDict, field: str, value: Any, *, source: str | None 
         config: to change.
         field: SECTION.FIELD.
         value: its new value; a list becomes a tuple.
-        source: the file that the value comes from, for errors about unknown fields.
+        source: the file that the value comes from, named in errors.
 
     Raises:
         InputError: for an unknown field, or a value that is not allowed.
@@ -141,7 +156,12 @@ def set_field(config: ConfigDict, field: str, value: Any, *, source: str | None 
     if field not in FIELDS:
         raise unknown_field(field, source=source)
     value = tuple(value) if isinstance(value, list) else value
-    FIELDS[field].rule.check(field, value)
+    try:
+        FIELDS[field].rule.check(field, value)
+    except InputError as error:
+        if source is None:
+            raise
+        raise InputError(field, error.value, error.requirement, error.fix or f"It is set in {source}") from None
     section, name = field.split(".")
     config[section][name] = float(value) if _is_float(field) and isinstance(value, int) else value
 

@@ -93,11 +93,12 @@ def _prepare(config: ConfigDict) -> tuple[str | None, bool]:
 
 def _check_named(config: ConfigDict) -> None:
     """Raises InputError where a user's images would be written under the name of the shipped digits."""
-    if config.dataset.name == "digits" and config.prepare.source != "digits":
+    source = config.prepare.source
+    if config.dataset.name == "digits" and source != "digits" and epath.Path(source).expanduser().exists():
         raise InputError(
             "dataset.name",
             "digits",
-            f"must not be the name of the shipped digits for the images of {config.prepare.source}",
+            f"must not be the name of the shipped digits for the images of {source}",
             "Name the data set, such as --config.dataset.name=photos",
         )
 

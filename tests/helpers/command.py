@@ -135,6 +135,12 @@ def mtimes(folder: pathlib.Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+def tree(folder: str | os.PathLike[str] = ".") -> dict[str, int | None]:
+    """Every file below a folder, with the time it was written, and every directory."""
+    found = sorted(pathlib.Path(folder).rglob("*"))
+    return {str(path): path.stat().st_mtime_ns if path.is_file() else None for path in found}
+
+
 def write_digits(path: pathlib.Path, num_train: int = 200, num_test: int = 60, **replaced) -> pathlib.Path:
     """Writes some digits as an .npz; `replaced` arrays are taken instead, None leaves one out."""
     digits = load_digits()
