@@ -213,7 +213,7 @@ def test_on_cpu_it_is_one_at_a_time():
 
 
 @pytest.mark.parametrize(
-    ("lengths", "at_once", "devices", "sizes"),
+    ("lengths", "max_parallel", "num_devices", "sizes"),
     [
         ([8] * 5, 1, 1, [1] * 5),
         ([8] * 5, 8, 1, [5]),
@@ -223,11 +223,11 @@ def test_on_cpu_it_is_one_at_a_time():
         ([8, 6, 8, 6, 8], 4, 1, [3, 2]),
     ],
 )
-def test_batches(lengths, at_once, devices, sizes):
-    plans = list(enumerate(lengths))
-    found = list(trial_grid.batches(plans, lambda plan: plan[1], at_once=at_once, devices=devices))
+def test_batches(lengths, max_parallel, num_devices, sizes):
+    specs = list(enumerate(lengths))
+    found = list(trial_grid.batches(specs, lambda spec: spec[1], max_parallel=max_parallel, num_devices=num_devices))
     assert [len(batch) for batch in found] == sizes
-    assert sorted(plan for batch in found for plan in batch) == plans
+    assert sorted(spec for batch in found for spec in batch) == specs
     assert all(len({length for _, length in batch}) == 1 for batch in found)
     assert all(batch == sorted(batch) for batch in found)
 
@@ -370,8 +370,7 @@ def test_streams_train_one_at_a_time(capfd, tmp_path):
         "--config.sweep.trials_per_device=2",
     )
     assert error_line(done) == (
-        "--config.sweep.trials_per_device=2: must be 0 or None with --config.input.mode=stream, for streamed images "
-        "go to one trial"
+        "--config.sweep.trials_per_device=2: must be 0 or None with input.mode=stream: streamed images go to one trial"
     )
 
 
