@@ -13,18 +13,17 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from benchmarks import processes
-from data_redundancy.cli import config as config_flags
+from data_redundancy.cli import arguments as command_lines
+from data_redundancy.cli import config as configs
 from data_redundancy.cli import main
 from data_redundancy.evidence.statistics import mean_difference
 from data_redundancy.evidence.trials import FULL, RANDOM, Trial
-from data_redundancy.experiment import dataset, fingerprints
-from data_redundancy.experiment.selections import KeepLists
-from data_redundancy.experiment.trials import Trials, TrialSpec
-from data_redundancy.reporting import answer_text
+from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.experiment.results import evidence_trial
+from data_redundancy.experiment.trials import TrialSpec
 from data_redundancy.selection.overlap import agreement, overlap
 from data_redundancy.store.workdir import Workdir
 
@@ -41,15 +40,21 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args()
 
 
-def sources(config: ConfigDict, arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """What embeddings come from: its name, and the overrides of the config that make it."""
-    seeds = list(map(int, arguments.other_seeds.split(",")))
+def experiment_of(flags: Sequence[str], directory: pathlib.Path) -> Experiment:
+    """The experiment of a config in a workdir."""
+    line = command_lines.parse(["sweep", *flags, f"--workdir={directory}"])
+    return Experiment(configs.resolve(line), Workdir(directory))
+
+
+def sources(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """The sources of embeddings: their names, and the overrides of the config that make them."""
+    config, seeds = experiment.config, list(map(int, arguments.other_seeds.split(",")))
     if config.train.seed in seeds or arguments.other_model == config.model.name:
         sys.exit(
-            f"--other_seeds={arguments.other_seeds} --other_model={arguments.other_model}: must be other than the "
+            f"--other_seeds={arguments.other_seeds} --other_model={arguments.other_model}: must differ from the "
             f"config's own, train.seed={config.train.seed} and model.name={config.model.name}"
         )
-    steps, warmup = fingerprints.durations(config, len(dataset.load_dataset(config).train.labels))
+    steps, warmup = experiment.fingerprints.durations(len(experiment.dataset.train.labels))
     return {
         OWN: [],
         **{f"seed {seed}": [f"--config.train.seed={seed}"] for seed in seeds},
@@ -59,34 +64,31 @@ def sources(config: ConfigDict, arguments: argparse.Namespace) -> dict[str, list
 
 
 def keep_lists(flags: Sequence[str], directory: pathlib.Path) -> dict[float, np.ndarray]:
-    """Trains, embeds and clusters in a workdir; the keep lists by fraction."""
-    config, _, _ = config_flags.parse(list(flags), {})
+    """Trains, embeds and clusters in a workdir; returns the keep lists by fraction."""
     for stage in ("train", "embed", "cluster"):
         if code := main.main([stage, *flags, f"--workdir={directory}"]):
             sys.exit(code)
-    lists = KeepLists(config, Workdir(directory))
-    return {fraction: lists.make(METHOD, fraction, 0) for fraction in config.sweep.fractions}
+    experiment = experiment_of(flags, directory)
+    return {f: experiment.selections.make(METHOD, f, 0) for f in experiment.config.sweep.fractions}
 
 
-def plans(
-    config: ConfigDict, directory: Workdir, kept: Mapping[str, Mapping[float, np.ndarray]]
-) -> Iterator[TrialSpec]:
+def specs(experiment: Experiment, kept: Mapping[str, Mapping[float, np.ndarray]]) -> Iterator[TrialSpec]:
     """The full set, random subsets, and every keep list: all with every seed, and with names of their own."""
-    own = KeepLists(config, directory)
-    for seed in config.sweep.seeds:
+    sweep, own = experiment.config.sweep, experiment.selections
+    for seed in sweep.seeds:
         yield TrialSpec(FULL, FULL, 0.0, seed, None)
-        for fraction in config.sweep.fractions:
+        for fraction in sweep.fractions:
             yield TrialSpec(own.name(RANDOM, fraction, seed), RANDOM, fraction, seed, own.make(RANDOM, fraction, seed))
             for name, lists in kept.items():
                 selection = f"{METHOD}-{fraction}" + ("" if name == OWN else f"-of-{name.replace(' ', '-')}")
                 yield TrialSpec(selection, name, fraction, seed, lists[fraction])
 
 
-def run(config: ConfigDict, directory: Workdir, kept: Mapping[str, Mapping[float, np.ndarray]]) -> Groups:
-    trials, groups = Trials(config, directory), {}
-    for plan in plans(config, directory, kept):
-        of_run = answer_text.trial(trials.run(plan))
-        groups.setdefault((plan.method, plan.prune_fraction), {})[plan.seed] = of_run
+def run(experiment: Experiment, kept: Mapping[str, Mapping[float, np.ndarray]]) -> Groups:
+    groups: Groups = {}
+    for spec in specs(experiment, kept):
+        of_run = evidence_trial(experiment.trials.run(spec))
+        groups.setdefault((spec.method, spec.prune_fraction), {})[spec.seed] = of_run
     return groups
 
 
@@ -118,15 +120,14 @@ def accuracy_table(groups: Groups, confidence: float) -> str:
 
 def run_all() -> None:
     arguments, flags = parse_arguments()
-    config, _, _ = config_flags.parse(list(flags), {})
+    own = experiment_of(flags, arguments.workdir / OWN)
     kept = {
         name: keep_lists([*flags, *overrides], arguments.workdir / name.replace(" ", "_"))
-        for name, overrides in sources(config, arguments).items()
+        for name, overrides in sources(own, arguments).items()
     }
     print(processes.hardware(processes.devices()[1], ["jax", "flax"]), end="\n\n", flush=True)
-    print(overlap_table(kept, dataset.load_dataset(config).train.labels), end="\n\n", flush=True)
-    groups = run(config, Workdir(arguments.workdir / OWN), kept)
-    print(accuracy_table(groups, config.evidence.confidence))
+    print(overlap_table(kept, own.dataset.train.labels), end="\n\n", flush=True)
+    print(accuracy_table(run(own, kept), own.config.evidence.confidence))
 
 
 if __name__ == "__main__":

@@ -75,17 +75,17 @@ def prepare(scratch: pathlib.Path, out: pathlib.Path, fraction: float, checked: 
     from data_redundancy.exporting.format import Description
     from data_redundancy.runtime import devices
 
-    builder = builder.open_prepared(inputs.NAME, data_dir=scratch / "input/all")
+    prepared = builder.open_prepared(inputs.NAME, data_dir=scratch / "input/all")
     before = {}
     if checked:
         directory = epath.Path(scratch / "catalog")
-        listed = catalog.read_or_make(builder, "train", directory=directory, image_key="image", label_key="label")
+        listed = catalog.read_or_make(prepared, "train", directory=directory, image_key="image", label_key="label")
         before["train"] = (listed.digest, listed.length)
-    class_names = builder.info.features["label"].names
-    read = source.TfdsSource(builder, class_names=class_names, listed=before)
+    class_names = prepared.info.features["label"].names
+    read = source.TfdsSource(prepared, class_names=class_names, listed=before)
     keep = inputs.keep_list(read.sizes["train"], fraction).astype(np.int64)
     chosen = contents.choose(
-        read, "train", keep, others="all", num_shards=inputs.NUM_SHARDS, shard_lengths=tfds.file_lengths(read)
+        read, "train", keep, splits="all", num_shards=inputs.NUM_SHARDS, shard_lengths=tfds.file_lengths(read)
     )
     provenance = {"selection": "benchmark", "fraction": fraction, "split": "train", "fingerprint": ""}
     provenance |= {"num_kept": len(keep), "num_examples": read.sizes["train"]}
