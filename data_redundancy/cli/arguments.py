@@ -2,16 +2,17 @@
 
 import argparse
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from data_redundancy.cli import help_text
 from data_redundancy.cli.commands import COMMANDS, PROCESSES, Command, Option
-from data_redundancy.errors import InputError, choice_error, did_you_mean
+from data_redundancy.errors import InputError, did_you_mean
 from data_redundancy.experiment.config_files import unknown_field
 from data_redundancy.experiment.config_rules import FIELDS
-from data_redundancy.experiment.rules import Choice, Flag, Rule
+from data_redundancy.experiment.rules import Choice, Flag, Number, Rule
 
 _FLAG = re.compile(r"--?(?P<name>[A-Za-z_][^=]*)(=(?P<value>.*))?", re.DOTALL)
 _OVERRIDE = "config."
@@ -179,8 +180,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"data-redundancy {command.name}",
             allow_abbrev=False,
-            add_help=True,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=False,
+            formatter_class=functools.partial(argparse.HelpFormatter, width=help_text.width()),
         )
         self._command = command
 
@@ -196,65 +197,28 @@ class _Parser(argparse.ArgumentParser):
         return help_text.of_command(self._command, super().format_help())
 
 
-def make_parser(command: Command, *, with_fields: bool = False) -> argparse.ArgumentParser:
-    """Builds the parser of a command.
-
-    Args:
-        command: to parse.
-        with_fields: whether to add the overrides of config fields, for shell completion.
-    """
+def make_parser(command: Command) -> argparse.ArgumentParser:
+    """Builds the parser of a command, for all but the overrides of config fields."""
     parser = _Parser(command)
     if command.positional is not None:
         name, text = command.positional
         parser.add_argument("positional", nargs="*", metavar=name.upper(), help=text)
     _add(parser.add_argument_group("options of this command"), command.options)
-    _add(parser.add_argument_group("options of every command"), command.common)
+    common = parser.add_argument_group("options of every command")
+    _add(common, command.common)
+    common.add_argument("-h", "--help", action="help", help="print this help")
     if command.has_experiment:
         _add(parser.add_argument_group("several processes"), PROCESSES)
-    if with_fields and command.has_experiment:
-        for field, described in FIELDS.items():
-            choices = described.rule.names() if isinstance(described.rule, Choice) else None
-            parser.add_argument(f"--config.{field}", choices=choices, help=described.rule.type_name())
     return parser
 
 
 def _add(group: Any, options: Sequence[Option]) -> None:
     for option in options:
-        text = option.help.replace("%", "%%")
+        bounds = f"; {option.rule.allowed()}" if isinstance(option.rule, Number | Choice) else ""
+        text = f"{option.help}{bounds}".replace("%", "%%")
         if option.is_switch:
             group.add_argument(f"--{option.name}", action="store_true", help=text)
         else:
             group.add_argument(
                 f"--{option.name}", action=_Parse, option=option, metavar=option.metavar or None, help=text
             )
-
-
-def make_main_parser() -> argparse.ArgumentParser:
-    """Builds the parser of all commands, for shell completion."""
-    parser = argparse.ArgumentParser(prog="data-redundancy", add_help=True)
-    parser.add_argument("--version", action="store_true", help="print the version")
-    commands = parser.add_subparsers()
-    for command in COMMANDS.values():
-        commands.add_parser(
-            command.name,
-            help=command.summary.replace("%", "%%"),
-            parents=[make_parser(command, with_fields=True)],
-            add_help=False,
-        )
-    return parser
-
-
-def completion_script(shell: str) -> str:
-    """Returns the script that completes command lines in a shell.
-
-    Args:
-        shell: `bash`, `zsh` or `tcsh`.
-
-    Raises:
-        InputError: for another shell.
-    """
-    import shtab
-
-    if shell not in shtab.SUPPORTED_SHELLS:
-        raise choice_error("--print_completion", shell, shtab.SUPPORTED_SHELLS)
-    return shtab.complete(make_main_parser(), shell)

@@ -219,22 +219,21 @@ COMMON = (
 )
 """Flags of every command."""
 
-_MANY = "several processes: "
 PROCESSES = (
-    Option("coordinator", Text(), f"{_MANY}HOST:PORT of process 0 (or JAX_COORDINATOR_ADDRESS)", "HOST:PORT"),
-    Option("num_processes", Number(int, 1, 1_000_000), f"{_MANY}how many there are (or JAX_NUM_PROCESSES)", "N"),
-    Option("process_id", Number(int, 0, 1_000_000), f"{_MANY}the number of this one, from 0 (or JAX_PROCESS_ID)", "N"),
+    Option("coordinator", Text(), "HOST:PORT of process 0 (or JAX_COORDINATOR_ADDRESS)", "HOST:PORT"),
+    Option("num_processes", Number(int, 1, 1_000_000), "how many there are (or JAX_NUM_PROCESSES)", "N"),
+    Option("process_id", Number(int, 0, 1_000_000), "the number of this one, from 0 (or JAX_PROCESS_ID)", "N"),
     Option("num_devices", Number(int, 1, 10_000_000), "devices that all processes must have together", "N"),
     Option(
         "start_timeout_s",
         Number(float, 0, 1e6, above=True, below=True),
-        f"{_MANY}seconds to wait for the others at the start (300)",
+        "seconds to wait for the others at the start (300)",
         "S",
     ),
     Option(
         "barrier_timeout_s",
         Number(float, 0, 1e6, above=True, below=True),
-        f"{_MANY}seconds to wait for the others at a barrier (7200)",
+        "seconds to wait for the others at a barrier (7200)",
         "S",
     ),
 )

@@ -1,6 +1,6 @@
 """Help: of all commands, and of each."""
 
-import functools
+import re
 import shutil
 import textwrap
 
@@ -8,14 +8,17 @@ from data_redundancy.cli.commands import COMMANDS, Command
 from data_redundancy.experiment.shipped_configs import shipped_names
 
 USAGE = """\
-usage: data-redundancy COMMAND --config=CONFIG --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
-       data-redundancy COMMAND --workdir=DIR      with the config that the workdir remembers
-
-Finds the training images that a classifier does not need: trains, embeds, clusters every class, keeps one image of
-every cluster, trains again on what is kept, and compares it with the full set and with random subsets.
+usage: data-redundancy COMMAND --config=CONFIG --workdir=DIR
+                       [--config.SECTION.FIELD=VALUE ...]
+       data-redundancy COMMAND --workdir=DIR  (with the remembered config)
 """
+_ABOUT = (
+    "Finds the training images that a classifier does not need: trains, embeds, clusters every class, keeps one image "
+    "of every cluster, trains again on what is kept, and compares it with the full set and with random subsets."
+)
 _IN_ORDER = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report")
-_WIDEST = 120
+_PROGRAM = "data-redundancy"
+_NARROWEST, _WIDEST = 60, 120
 
 
 def of_all() -> str:
@@ -23,6 +26,8 @@ def of_all() -> str:
     others = [name for name in COMMANDS if name not in _IN_ORDER]
     blocks = [
         USAGE,
+        _paragraph(_ABOUT),
+        "",
         "commands, in the order in which `run` runs them:",
         *(_command_line(name) for name in _IN_ORDER),
         "",
@@ -59,13 +64,56 @@ def of_command(command: Command, options: str) -> str:
         options: its options, as argparse formats them, with the usage first.
     """
     _, _, described = options.partition("\n\n")
-    usage = f"usage: data-redundancy {command.name} " + (
-        "[SELECTION ...] [--workdir=DIR]" if command.name == "diff" else "[--config=CONFIG] [--workdir=DIR] [options]"
-    )
-    blocks = [usage, command.docstring, described.strip()]
+    blocks = [_usage(command), _docstring(command.docstring), described.strip()]
     if command.reads:
         blocks.append(_fields(command))
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join(blocks)
+
+
+def _usage(command: Command) -> str:
+    arguments = {"diff": "SELECTION SELECTION", "fields": "[SECTION]"}.get(command.name)
+    config = "[--config=CONFIG]" if command.reads_config else None
+    words = ["usage:", _PROGRAM, command.name, arguments, config, "[--workdir=DIR]", "[options]"]
+    return "\n".join(_wrap(" ".join(filter(None, words)), "", " " * 7))
+
+
+def _docstring(text: str) -> str:
+    """A docstring, wrapped to the terminal."""
+    lines = text.splitlines()
+    blocks: list[list[str]] = []
+    for line in lines:
+        if blocks and _goes_on(blocks[-1][-1], line):
+            blocks[-1].append(line)
+        else:
+            blocks.append([line])
+    return "\n".join(_block(block) for block in blocks)
+
+
+def _goes_on(line: str, following: str) -> bool:
+    """Whether a line of a docstring and the following one are of one paragraph: the next word did not fit."""
+    if not line or not following or _indent(line) != _indent(following):
+        return False
+    return len(line) + 1 + len(following.split()[0]) > _WIDEST
+
+
+def _block(lines: list[str]) -> str:
+    """A paragraph, or a command, which is continued behind a backslash."""
+    text, indent = " ".join(line.strip() for line in lines), _indent(lines[0])
+    if not text.startswith(f"{_PROGRAM} "):
+        return "\n".join(_wrap(text, indent, indent))
+    words = re.findall(r'(?:[^\s"]|"[^"]*")+', text)
+    wrapped = [indent + words[0]]
+    for word in words[1:]:
+        if len(wrapped[-1]) + 1 + len(word) + 2 <= width():
+            wrapped[-1] += f" {word}"
+        else:
+            wrapped[-1] += " \\"
+            wrapped.append(f"{indent}  {word}")
+    return "\n".join(wrapped)
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _fields(command: Command) -> str:
@@ -73,10 +121,15 @@ def _fields(command: Command) -> str:
     from data_redundancy.experiment.config_fields import describe_fields
 
     fields = list(describe_fields(None, command.reads))
-    width = max(len(field.name) for field in fields)
-    lines = [f"  {field.name:{width}}  {field.type}, default {field.default!r}" for field in fields]
-    heading = "config fields that it reads, as --config.SECTION.FIELD=VALUE (`data-redundancy fields` describes them):"
-    return "\n".join([heading, *lines])
+    longest = max(len(field.name) for field in fields)
+    blocks = [
+        _paragraph(
+            "config fields that it reads, as --config.SECTION.FIELD=VALUE; `data-redundancy fields` describes them:"
+        )
+    ]
+    for field in fields:
+        blocks += _wrap(f"{field.type}, default {field.default!r}", f"  {field.name:{longest}}  ", " " * (longest + 4))
+    return "\n".join(blocks)
 
 
 def _command_line(name: str) -> str:
@@ -84,15 +137,19 @@ def _command_line(name: str) -> str:
 
 
 def _entry(name: str, text: str) -> str:
-    width = 20
-    wrap = functools.partial(textwrap.wrap, break_on_hyphens=False)
-    first, *rest = wrap(text, max(40, _width() - width - 2))
-    return "\n".join([f"  {name:{width}}{first}", *(f"  {'':{width}}{line}" for line in rest)])
+    return "\n".join(_wrap(text, f"  {name:20}", " " * 22))
 
 
 def _paragraph(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, _width()))
+    return "\n".join(_wrap(text, "", ""))
 
 
-def _width() -> int:
-    return min(_WIDEST, shutil.get_terminal_size().columns)
+def _wrap(text: str, first: str, others: str) -> list[str]:
+    return textwrap.wrap(
+        text, width(), initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def width() -> int:
+    """Returns the columns of help: those of the terminal, up to 120."""
+    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))

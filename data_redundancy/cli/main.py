@@ -80,7 +80,7 @@ def _print_help(argv: list[str]) -> bool:
     if _flag_name(first) == "version":
         output.print_text(f"data-redundancy {__version__}")
     elif _flag_name(first) == "print_completion":
-        from data_redundancy.cli.arguments import completion_script
+        from data_redundancy.cli.completion import completion_script
 
         _, _, shell = first.partition("=")
         output.print_text(completion_script(shell or "".join(rest[:1])))
