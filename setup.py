@@ -33,6 +33,7 @@ REQUIRES = [
     "tabulate>=0.9,<1",
     "tqdm>=4.67.1,<5",
     "psutil>=7",
+    "shtab>=1.13,<2",  # shell completion
     "threadpoolctl>=3.5",
     "absl-py>=2.3.1",
     "google-crc32c>=1.8",  # checksums of TFRecord files

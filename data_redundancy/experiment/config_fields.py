@@ -89,7 +89,7 @@ def comments() -> dict[str, str]:
             if field is None:
                 before.append(text)
             else:
-                found[field] = " ".join([*before, text])
+                found[field] = "; ".join(filter(None, [" ".join(before), text]))
                 before = []
         elif token.type == tokenize.NEWLINE:
             if field is not None and before:
