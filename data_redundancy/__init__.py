@@ -97,7 +97,7 @@ def cluster_classes(
     from data_redundancy.clustering import classwise
     from data_redundancy.clustering.distances import as_float_matrix
     from data_redundancy.selection import allocation
-    from data_redundancy.selection.grouping import as_labels
+    from data_redundancy.selection.grouping import check_labels
 
     if scope not in ("class", "dataset"):
         raise choice_error("scope", scope, ("class", "dataset"))
@@ -107,7 +107,7 @@ def cluster_classes(
     embeddings = as_float_matrix(embeddings, "embeddings")
     if labels is None and scope == "class":
         raise InputError("labels", None, "must be given if scope is 'class'")
-    labels = np.zeros(len(embeddings), np.int64) if labels is None else as_labels(labels, len(embeddings))
+    labels = np.zeros(len(embeddings), np.int64) if labels is None else check_labels(labels, len(embeddings))
     if scope == "dataset":
         labels = np.zeros_like(labels)
     return classwise.cluster_classes(
@@ -199,7 +199,7 @@ def write_gallery(
     from data_redundancy.clustering import near_duplicates
     from data_redundancy.clustering.distances import check_embeddings
     from data_redundancy.gallery import NearDuplicates, arrays, default_near_duplicate
-    from data_redundancy.selection.grouping import as_labels
+    from data_redundancy.selection.grouping import check_labels
 
     embeddings = check_embeddings(embeddings)
     if len(embeddings) != selection.num_examples:
@@ -208,7 +208,7 @@ def write_gallery(
     if max_warnings < 0:
         raise InputError("max_warnings", max_warnings, "must be at least 0")
     has_labels = labels is not None
-    labels = as_labels(labels, len(embeddings)) if has_labels else np.zeros(len(embeddings), np.int64)
+    labels = check_labels(labels, len(embeddings)) if has_labels else np.zeros(len(embeddings), np.int64)
     train, names = arrays.split(labels, images=images, class_names=class_names, ids=ids)
     selected = arrays.selected(selection)
     height, errors, notes = default_near_duplicate(selected), near_duplicates.NO_PAIRS, []

@@ -15,7 +15,7 @@ from data_redundancy.clustering.merges import Merges
 from data_redundancy.clustering.search import device_memory, first_merges, fits_accelerator, whole_trees
 from data_redundancy.clustering.strategy import SMALL_CLASS_ROWS
 from data_redundancy.clustering.workload import Workload, make_workload, num_concurrent
-from data_redundancy.selection.grouping import as_labels
+from data_redundancy.selection.grouping import check_labels
 
 _LARGEST_IN_BATCH = 8192  # rows; a larger class keeps an accelerator busy on its own
 
@@ -138,7 +138,7 @@ def cluster_classes(
     """
     check_linkage(linkage)
     embeddings = check_embeddings(embeddings)
-    labels = as_labels(labels, len(embeddings))
+    labels = check_labels(labels, len(embeddings))
     workload = make_workload(embeddings, labels, linkage=linkage, num_merges=num_merges, memory_limit=memory_limit)
     for label in workload.classes:
         workload.strategy(label)  # raises before any work is done

@@ -10,7 +10,7 @@ from data_redundancy.clustering.distances import as_float_matrix
 from data_redundancy.clustering.linkage import check_linkage, cut_tree
 from data_redundancy.clustering.partitions import number_by_lowest_member
 from data_redundancy.errors import InputError, show
-from data_redundancy.selection.grouping import as_labels, members_by_class
+from data_redundancy.selection.grouping import check_labels, members_by_class
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Dendrograms:
     def __post_init__(self) -> None:
         check_linkage(self.linkage)
         as_float_matrix(self.embeddings, "embeddings")
-        classes = members_by_class(as_labels(self.labels, len(self.embeddings)))
+        classes = members_by_class(check_labels(self.labels, len(self.embeddings)))
         if classes.keys() != self.trees.keys():
             raise InputError(
                 "trees", None, f"must have the classes of labels, {sorted(classes)}, but has {sorted(self.trees)}"

@@ -9,7 +9,7 @@ import numpy as np
 from data_redundancy.clustering import memory
 from data_redundancy.clustering.linkage import check_linkage
 from data_redundancy.clustering.strategy import Strategy, choose_strategy
-from data_redundancy.selection.grouping import as_labels, members_by_class
+from data_redundancy.selection.grouping import check_labels, members_by_class
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def make_workload(
         InputError: the linkage is unknown, or `labels` is not one integer of at least 0 per embedding.
     """
     check_linkage(linkage)
-    classes = members_by_class(as_labels(labels, len(embeddings)))
+    classes = members_by_class(check_labels(labels, len(embeddings)))
     whole = {label: len(members) - 1 for label, members in classes.items()}
     wanted = whole if num_merges is None else {label: min(num_merges[label], m) for label, m in whole.items()}
     limit = memory.default_limit() if memory_limit is None else memory_limit

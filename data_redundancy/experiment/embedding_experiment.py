@@ -22,7 +22,7 @@ from data_redundancy.experiment.requirements import needs_dendrograms
 from data_redundancy.experiment.selections import announce, select_from
 from data_redundancy.experiment.vetoes import apply_veto, read_veto, veto_fingerprint
 from data_redundancy.selection import METHODS, Pool, Selection, allocation
-from data_redundancy.selection.grouping import as_labels
+from data_redundancy.selection.grouping import check_labels
 from data_redundancy.store import artifacts, filesystems, metrics
 
 
@@ -128,7 +128,7 @@ class EmbeddingExperiment:
     def _pool(self) -> Pool:
         """The embeddings, clustered as deep as the fraction needs it."""
         x, given, fraction = self.embeddings, self.examples.labels, self.config.select.fraction
-        classes = as_labels(np.zeros(len(x), np.int64) if given is None else given, len(x))
+        classes = check_labels(np.zeros(len(x), np.int64) if given is None else given, len(x))
         labels = labels_in_scope(self.config.cluster.scope, classes)
         pool = Pool(labels, x, classes=classes)
         with arguments_named({"prune_fraction": "select.fraction"}):

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from data_redundancy.errors import InputError
 
 
-def as_labels(labels: ArrayLike, num_embeddings: int | None = None) -> np.ndarray:
+def check_labels(labels: ArrayLike, num_embeddings: int | None = None) -> np.ndarray:
     """Returns labels as a validated array.
 
     Args:

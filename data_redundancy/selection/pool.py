@@ -71,7 +71,9 @@ class Pool:
     classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        num_examples = len(grouping.as_labels(self.labels, None if self.embeddings is None else len(self.embeddings)))
+        num_examples = len(
+            grouping.check_labels(self.labels, None if self.embeddings is None else len(self.embeddings))
+        )
         if self.classes is not None and len(self.classes) != num_examples:
             raise InputError(
                 "classes", None, f"must have one entry per label, but has {len(self.classes)} for {num_examples} labels"
