@@ -122,11 +122,11 @@ def check_fractions(scope: str, labels: np.ndarray, field: str, fractions: Itera
                 field,
                 fraction,
                 f"must be at most {most / num_examples:.6g}, as each of {num_classes} classes keeps at least one of "
-                f"{num_examples:,} training images",
+                f"{num_examples:,} examples",
             )
         if fraction > 0 and count == 0:
             raise InputError(
                 field,
                 fraction,
-                f"must be more than {0.5 / num_examples:.6g}, to prune one of {num_examples:,} training images",
+                f"must be more than {0.5 / num_examples:.6g}, to prune one of {num_examples:,} examples",
             )

@@ -14,14 +14,14 @@ from ml_collections import ConfigDict
 from data_redundancy.clustering.dendrograms import Dendrograms
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.data import embedding_files
-from data_redundancy.errors import InputError, arguments_named
+from data_redundancy.errors import InputError
 from data_redundancy.experiment import clustering
-from data_redundancy.experiment.dataset import labels_in_scope
+from data_redundancy.experiment.dataset import check_fractions, labels_in_scope
 from data_redundancy.experiment.fingerprints import selection_options
 from data_redundancy.experiment.requirements import needs_dendrograms
 from data_redundancy.experiment.selections import announce, select_from
 from data_redundancy.experiment.vetoes import apply_veto, read_veto, veto_fingerprint
-from data_redundancy.selection import METHODS, Pool, Selection, allocation
+from data_redundancy.selection import METHODS, Pool, Selection
 from data_redundancy.selection.grouping import check_labels
 from data_redundancy.store import artifacts, filesystems, metrics
 
@@ -131,9 +131,8 @@ class EmbeddingExperiment:
         classes = check_labels(np.zeros(len(x), np.int64) if given is None else given, len(x))
         labels = labels_in_scope(self.config.cluster.scope, classes)
         pool = Pool(labels, x, classes=classes)
-        with arguments_named({"prune_fraction": "select.fraction"}):
-            # Rejects, before the work, what would leave a class without an example.
-            allocation.per_class(pool.class_sizes(), allocation.num_pruned(len(labels), fraction))
+        # Before the work, not after it.
+        check_fractions(self.config.cluster.scope, classes, "select.fraction", [fraction])
         if not needs_dendrograms(self.config, self.config.select.method):
             return pool
         return Pool(labels, x, self._cluster(labels), classes=classes)
