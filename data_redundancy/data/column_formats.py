@@ -67,7 +67,7 @@ def _folder_opener(path: pathlib.Path, invalid: Invalid) -> _Opener:
 
 
 def _is_not_one_split(path: pathlib.Path, invalid: Invalid) -> Exception:
-    """Returns the error for a Hugging Face data set with several splits, which are folders of their own."""
+    """Returns the error for a Hugging Face data set with several splits, each of which has its own folder."""
     try:
         splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
     except (OSError, ValueError, LookupError, TypeError):

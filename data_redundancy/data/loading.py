@@ -30,7 +30,7 @@ def load(
             for an `.npz` file.
         train_split: a split expression such as `train`, `train[:90%]` or `train[:5000]+test[100:]`.
         test_split: the same, for the split on which accuracy is measured.
-        class_names: names to use instead of those of the source, one per class.
+        class_names: names that replace the names in the source, one per class.
         stream: whether to read images only when they are needed; the splits are then `StreamedSplit`s. For TFDS data
             sets only.
         catalog_dir: the directory of the list of all records, which streaming needs; by default `catalog` in the

@@ -84,7 +84,7 @@ def read_source(source: str, *, test_fraction: float, seed: int, class_names: Se
             `test/CLASS/*.png` (or `val`). Files may also end with .jpg, .jpeg or .bmp.
         test_fraction: the share of the examples that go to the test split if the source has none.
         seed: seed of the random choice of these examples.
-        class_names: names to use instead of those of the source, one per class. The names of folders are sorted.
+        class_names: names that replace the names in the source, one per class. The names of folders are sorted.
 
     Returns:
         The images, or for a folder their paths, in the order of the source.

@@ -171,7 +171,7 @@ def check_label_range(
 
 
 def choose_class_names(own: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
-    """Returns the given class names, or else those of the source.
+    """Returns the given class names, or else the names in the source.
 
     Args:
         own: the names in the source.

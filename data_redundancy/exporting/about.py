@@ -43,11 +43,11 @@ def card(about: Description, front: Mapping[str, Any]) -> str:
         f"---\n{_yaml(front)}---",
         f"# {about.name} {about.version}",
         about.description,
-        "Pruned by data-redundancy: images were left out that others of their kind stand for. What was kept, of what:",
+        "Pruned by data-redundancy, which removes images that other images represent. Provenance of this data set:",
         _fenced(json.dumps(dict(about.provenance), indent=2, ensure_ascii=False), "json"),
     ]
     if about.citation:
-        parts += ["The data set is to be cited as:", _fenced(about.citation, "bibtex")]
+        parts += ["Please cite the data set as:", _fenced(about.citation, "bibtex")]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 

@@ -103,7 +103,7 @@ def check_free(
     out = out.resolve()
     for path in (*keep_clear_of, pathlib.Path.cwd(), pathlib.Path.home()):
         if path.resolve().is_relative_to(out):
-            raise _invalid(out, f"must not be or contain {path.resolve()}", "Name a directory of its own")
+            raise _invalid(out, f"must not be or contain {path.resolve()}", "Name a separate directory")
     for path in keep_out_of:
         if out.is_relative_to(path.resolve()):
             raise _invalid(out, f"must not be in {path.resolve()}", "Name a directory elsewhere")
@@ -226,7 +226,7 @@ def _write_each(shards: list[Shard], write: Callable[[Shard], None]) -> None:
 
 
 def _write(writer: Format, work: pathlib.Path, shard: Shard, examples: Iterable[Example], about: Description) -> None:
-    """Writes a shard to a folder of its own, then moves its files to `data`."""
+    """Writes a shard to a separate folder, then moves its files to `data`."""
     part, sizes = work / "parts" / _name(shard), {}
     part.mkdir()
     try:

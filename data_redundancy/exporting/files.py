@@ -1,6 +1,6 @@
 """Files of an export, which get their name when they are complete.
 
-Unlike those of `store.files`, they are not synced one by one: the driver syncs all files of a shard together.
+Unlike files from `store.files`, they are not synced one by one: the driver syncs all files of a shard together.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 def renamed(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields the name of a file to write, which becomes `path` when the block ends without an error.
 
-    The name is always the same, so that a file left by a killed run is replaced when it is written again.
+    The name is always the same, so that a file left by a killed run is replaced when the shard is rewritten.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

@@ -2,8 +2,8 @@
 
 Keras and torchvision read the folder of a split, `datasets` reads all splits. All of them number the classes in the
 order of the names of their folders. The labels of the source are in `examples.csv` (one row per image: split, path,
-index, tfds_id, file_name, label, class_name) and `dataset.json` (the folder of every class). README.md tells `datasets`
-which folder is which split.
+index, tfds_id, file_name, label, class_name) and `dataset.json` (the folder of every class). README.md assigns
+the folders to splits, for `datasets`.
 """
 
 import csv

@@ -49,11 +49,11 @@ def _lines(kept: pa.Table, table: pa.Table) -> bytes:
     names = [str(name) for name in kept[column].to_pylist()]
     for name in names:
         if "\n" in name or "\r" in name:
-            requirement = f"must not be txt, because the {column} {name!r} has a line break"
+            requirement = f"cannot list the images, because the {column} {name!r} has a line break"
             raise InputError("format", "txt", requirement, _OTHER_FORMATS)
     repeated = _repeated(table[column], kept[column])
     if repeated is not None:
-        requirement = f"must not be txt, because several images have the {column} {repeated!r}"
+        requirement = f"cannot list the images, because several of them have the {column} {repeated!r}"
         raise InputError("format", "txt", requirement, _OTHER_FORMATS)
     return "".join(f"{name}\n" for name in names).encode()
 

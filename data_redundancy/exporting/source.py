@@ -227,7 +227,7 @@ def local_files(source: Source) -> list[epath.Path]:
 def _checked(found: Iterable[Stored], digests: np.ndarray, lengths: np.ndarray) -> Iterator[Stored]:
     """Yields records after checking that each has the length it had, and some of them the digest they had.
 
-    This detects files that were written again, in a fraction of the time of checking all digests. A record that a disk
+    This detects files that were rewritten, in a fraction of the time of checking all digests. A record that a disk
     has damaged is detected by its checksum.
     """
     for number, stored in enumerate(found):

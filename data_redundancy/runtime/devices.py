@@ -25,7 +25,7 @@ from data_redundancy.errors import InputError
 from data_redundancy.runtime import processes
 
 AXIS = "devices"
-"""Name of the mapped axis, which collectives inside a mapped function use, such as those of BatchNorm."""
+"""Name of the mapped axis, which collectives inside a mapped function use, as in BatchNorm."""
 
 
 def pmap(function: Callable, *, in_axes: Any, out_axes: Any, donate_argnums: tuple[int, ...] = ()) -> Callable:
@@ -62,7 +62,7 @@ def replicate(tree: Any) -> Any:
 
 
 def spread(tree: Any) -> Any:
-    """Puts each row of arrays [local devices, ...] on a device of its own."""
+    """Puts each row of arrays [local devices, ...] on a separate device."""
     return jax.device_put(tree, _local_sharding(PartitionSpec(AXIS)))
 
 

@@ -173,7 +173,7 @@ def _accept(listener: socket.socket, waiting: dict[socket.socket, bytearray], se
 
 
 def _read_line(connection: socket.socket, line: bytearray) -> bool:
-    """Appends the bytes that have arrived to `line`; returns whether it is complete, too long, or cut off."""
+    """Appends the bytes that have arrived to `line`; returns whether it is complete, too long, or truncated."""
     try:
         more = connection.recv(_GREETING_BYTES)
     except BlockingIOError:

@@ -25,7 +25,7 @@ _PREFIX = "data_redundancy/"
 
 
 class Watch(threading.Thread):
-    """A thread that writes the heartbeat of this process and checks those of the others."""
+    """A thread that writes the heartbeat of this process and checks the heartbeats of the others."""
 
     def __init__(self, barrier_timeout_s: float):
         """Makes the thread; JAX must have joined the processes.

@@ -43,7 +43,7 @@ def atomic_directory(path: epath.Path) -> Iterator[epath.Path]:
 def shared_directory(path: epath.Path, fingerprint: Mapping[str, Any]) -> Iterator[epath.Path]:
     """Yields a local directory to fill, for an artifact of few small files that several jobs may make at the same time.
 
-    The job that finishes first wins: an artifact with this fingerprint is neither removed nor written again, so that
+    The job that finishes first wins: an artifact with this fingerprint is neither removed nor rewritten, so that
     readers always find it from then on. Only the main process may fill the directory.
 
     Args:
@@ -77,7 +77,8 @@ def replace_directory(
         if existing_wins():
             shutil.rmtree(new, ignore_errors=True)
             return
-        shutil.rmtree(aside, ignore_errors=True)
+        if aside.exists():  # a killed job has left it
+            shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):  # another job has moved it away
             os.rename(path, aside)
     files.sync(path.parent)

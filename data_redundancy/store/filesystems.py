@@ -24,7 +24,7 @@ _PATTERN_CHARACTERS = "*?[]"
 
 
 def locate(name: str | os.PathLike[str], argument: str) -> epath.Path:
-    """Returns the absolute path that a name stands for.
+    """Returns the absolute path that a name means.
 
     Args:
         name: a local path, relative to the current directory or with ~; or gs://BUCKET/DIRECTORY.

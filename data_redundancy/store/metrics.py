@@ -1,4 +1,4 @@
-"""Metrics: sums and counts on the device, metrics.jsonl and TensorBoard files, and progress on the terminal."""
+"""Metrics: sums on the device, metrics.jsonl and TensorBoard files, and progress on the terminal."""
 
 import contextlib
 import json
@@ -235,7 +235,7 @@ def _tensorboard_writer(directory: epath.Path) -> Any:
 
 
 def _step_of(line: str) -> float:
-    """Returns the step of a line of metrics.jsonl; infinity for a line that was cut off while being written."""
+    """Returns the step of a line of metrics.jsonl; infinity for a line that was truncated while being written."""
     try:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):

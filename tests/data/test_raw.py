@@ -236,9 +236,7 @@ def test_splits_of_differing_sizes(tmp_path):
     save_image(tmp_path / "source/train/a/1.png")
     save_image(tmp_path / "source/test/a/1.png", size=(9, 9))
     writer.prepare(str(tmp_path / "source"), name="pictures", data_dir=tmp_path)
-    with pytest.raises(
-        InputError, match=r"of one size .*, but those of train are \(4, 5, 3\) and those of test \(9, 9, 3\)"
-    ):
+    with pytest.raises(InputError, match=r"of one size .*, but they are \(4, 5, 3\) in train and \(9, 9, 3\) in test"):
         load("pictures", data_dir=tmp_path)
 
 

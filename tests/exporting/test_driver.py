@@ -1,4 +1,4 @@
-"""Exporting: what is refused, and what is there after a run that was cut off."""
+"""Exporting: invalid options, and the state after an interrupted run."""
 
 import fcntl
 import io
@@ -121,7 +121,10 @@ def test_overwriting_keeps_the_old_one_until_the_new_one_is_whole(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("old")
-    with pytest.raises(InputError, match=r"--out=.*out: is there already and not empty"):
+    with pytest.raises(
+        InputError,
+        match=r"^out=.*out: exists already and is not empty\. Name another directory, or set overwrite to replace it",
+    ):
         export(out, Lines())
     with pytest.raises(RuntimeError, match="broken"):
         export(out, Lines(breaks_at=3), overwrite=True)
@@ -181,7 +184,7 @@ def test_two_jobs_do_not_write_to_one_place(tmp_path):
     (tmp_path / ".out.exporting").mkdir()
     descriptor = os.open(tmp_path / ".out.exporting", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(InputError, match=r"--out=.*out: another export is writing to it"):
+    with pytest.raises(InputError, match=r"^out=.*out: is being written by another export\. Wait until it ends\.$"):
         export(tmp_path / "out", Lines())
     os.close(descriptor)
     export(tmp_path / "out", Lines())
@@ -192,19 +195,19 @@ def test_what_is_not_to_be_replaced(tmp_path, monkeypatch):
     (tmp_path / "data/set").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "data")
     for out in (tmp_path / "data", tmp_path, pathlib.Path("/"), pathlib.Path.home()):
-        with pytest.raises(InputError, match=r"--out=.*: is, or holds, /"):
+        with pytest.raises(InputError, match=r"^out=/.*: must not be or contain /.*\. Name a separate directory\.$"):
             driver.check_free(out, overwrite=True)
     monkeypatch.chdir("/")
     (tmp_path / "link").symlink_to("data")
     for out in (tmp_path / "data", tmp_path / "data/set", tmp_path / "link"):
-        with pytest.raises(InputError, match="is, or holds"):
+        with pytest.raises(InputError, match=r"^out=.*: must not be or contain /.*data/set\. "):
             driver.check_free(out, overwrite=True, keep_clear_of=[tmp_path / "data/set"])
-    with pytest.raises(InputError, match=r"is in .*set; name a directory elsewhere"):
+    with pytest.raises(InputError, match=r"^out=.*: must not be in .*set\. Name a directory elsewhere\.$"):
         driver.check_free(tmp_path / "data/set/out", overwrite=True, keep_out_of=[tmp_path / "data/set"])
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is there already, and no directory"):
+    with pytest.raises(InputError, match=r"^out=.*file: exists already and is not a directory"):
         driver.check_free(tmp_path / "file", overwrite=True)
-    with pytest.raises(InputError, match="is where a disk is mounted"):
+    with pytest.raises(InputError, match=r"^out=/dev/shm: must not be the mount point of a disk"):
         driver.check_free(pathlib.Path("/dev/shm"), overwrite=True)
 
 
@@ -282,47 +285,61 @@ def test_lists_are_one_file(npz, command, tmp_path):
     out = tmp_path / "kept.npy"
     assert command("--format=npy", f"--out={out}").code == 0
     np.testing.assert_array_equal(np.load(out), keep)
-    assert "is there already" in error_line(command("--format=npy", f"--out={out}"))
+    assert "kept.npy: exists already. Name another file, or " in error_line(command("--format=npy", f"--out={out}"))
     assert command("--format=txt", f"--out={out}", "--overwrite").code == 0
     assert out.read_text().split() == [str(index) for index in keep]
-    assert "is a directory; name a file" in error_line(command("--format=csv", f"--out={tmp_path}", "--overwrite"))
+    assert "must be a file, but is a directory. Name a file." in error_line(
+        command("--format=csv", f"--out={tmp_path}", "--overwrite")
+    )
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ((), "--out: must be given, a directory"),
-        (("--selection=", "--out=x"), "--selection: must be given, such as agglomerative-0.1, or its directory"),
+        ((), "--out: must be given. Give for example --out=exported."),
+        (("--selection=", "--out=x"), "--selection='': must not be empty"),
         (
             ("--out=x", "--format=zip"),
             "--format=zip: must be one of tfds, webdataset, huggingface, imagefolder, txt, csv",
         ),
         (("--out=x", "--file_format=riegeli"), "--file_format=riegeli: must be one of tfrecord, array_record"),
-        (("--out=x", "--format=txt", "--splits=all"), "--splits=all: only --format=tfds or webdataset or huggingface"),
+        (
+            ("--out=x", "--format=txt", "--splits=all"),
+            "--splits=all: is an option of format=tfds or webdataset or huggingface",
+        ),
         (
             ("--out=x", "--format=webdataset", "--file_format=tfrecord"),
-            "--file_format=tfrecord: only --format=tfds takes",
+            "--file_format=tfrecord: is an option of format=tfds only",
         ),
-        (("--out=x", "--num_shards=0"), "--num_shards=0: must be a whole number, 1 or more"),
-        (("--out=x", "--num_shards=2.5"), "--num_shards=2.5: must be a whole number, 1 or more"),
-        (("--out=x", "--format=webdataset", "--num_shards=61"), "--num_shards: is 61, allowed: 1 to 60, one for each"),
+        (("--out=x", "--num_shards=0"), "--num_shards=0: must be a whole number from 1"),
+        (("--out=x", "--num_shards=2.5"), "--num_shards=2.5: must be a whole number from 1"),
+        (
+            ("--out=x", "--format=webdataset", "--num_shards=61"),
+            "--num_shards=61: must be at most 60, the number of kept",
+        ),
         (
             ("--out=x", "--format=webdataset", "--splits=val"),
-            "--splits: there is no 'val' besides what is pruned; allowed",
+            "--splits=val: must be all or none, or names with commas out of test",
         ),
-        (("--out=x", "--format=webdataset", "--splits=train"), "--splits: there is no 'train' besides what is pruned"),
-        (("--out=x", "--overwrite=maybe"), "--overwrite=maybe: must be one of true, false"),
+        (("--out=x", "--format=webdataset", "--splits=train"), "--splits=train: must be all or none, or names with"),
+        (("--out=x", "--overwrite=maybe"), "--overwrite=maybe: must be true or false"),
         (("--out=gs://bucket/x",), "--out=gs://bucket/x: must be a local path"),
-        (("--out=x", "--selection=random-0.9"), f"no selection there; allowed: a directory of one, or of {SELECTION}"),
-        (("--out=x", f"--selection=w/selections/{SELECTION}/keep.npy"), "keep.npy: no selection there"),
-        (("--out=x", "--selection=../w"), "--selection=../w: no selection there"),
-        (("--out=w",), "w: is, or holds, "),
-        (("--out=.", "--overwrite"), ": is, or holds, "),
-        ((f"--out=w/selections/{SELECTION}", "--overwrite"), ": is, or holds, "),
+        (
+            ("--out=x", "--selection=random-0.9"),
+            f"must be the directory of a selection, or a selection of this workdir: {SELECTION}",
+        ),
+        (
+            ("--out=x", f"--selection=w/selections/{SELECTION}/keep.npy"),
+            "keep.npy: must be the directory of a selection",
+        ),
+        (("--out=x", "--selection=../w"), "--selection=../w: must be the directory of a selection"),
+        (("--out=w",), "w: must not be or contain "),
+        (("--out=.", "--overwrite"), ": must not be or contain "),
+        ((f"--out=w/selections/{SELECTION}", "--overwrite"), ": must not be or contain "),
         (("--out=d.npz", "--overwrite", "--format=webdataset"), "d.npz"),
         (
             ("--out=x", "--format=webdataset", "--config.dataset.train_split=train[:50]"),
-            "dataset.num_train: 100 there, 50",
+            "dataset.num_train was 100 and is now 50",
         ),
     ],
 )
@@ -337,7 +354,7 @@ def test_wrong_options(npz, command, more, message):
 
 @pytest.mark.slow
 def test_a_full_disk(npz, tmp_path):
-    """One line; what was there is there, what is new is not; and with room, it goes on."""
+    """The error is one line, the old files stay, and with more room the export resumes."""
     folder, _ = npz
     out = tmp_path / "out"
     out.mkdir()
@@ -347,7 +364,7 @@ def test_a_full_disk(npz, tmp_path):
     done = run_process("30000", "export", *own, *more, cwd=tmp_path, code=LIMITED)
     assert done.code == 2, done.err
     line = done.err.splitlines()[-1]
-    assert line.startswith(f"data-redundancy: {out}: cannot be written (File too large); what was there before is unch")
+    assert line.startswith(f"data-redundancy: {out}: cannot be written (File too large); an earlier version is un")
     assert contents(out) == {"precious": b"old"}
     assert not list((tmp_path / ".out.exporting").rglob("*.tar"))
     done = run_process("10000000", "export", *own, *more, cwd=tmp_path, code=LIMITED)
@@ -376,10 +393,10 @@ def test_a_selection_of_other_data(npz, capfd, tmp_path, monkeypatch):
     own = (*own, "--format=webdataset", "--out=out", "--config.dataset.name=d.npz")
     write_digits(tmp_path / "d.npz", NUM_TRAIN, NUM_TEST, image_train=np.zeros((NUM_TRAIN, 8, 8), np.uint8))
     line = run_here(capfd, "export", *own).err.splitlines()[-1]
-    assert f"{SELECTION} was made from something else: dataset.train_digest: " in line
+    assert f"{SELECTION}: was made with different inputs: dataset.train_digest was " in line
     write_digits(tmp_path / "d.npz", NUM_TRAIN - 1, NUM_TEST)
     line = run_here(capfd, "export", *own).err.splitlines()[-1]
-    assert "dataset.num_train: 100 there, 99 now" in line
+    assert "dataset.num_train was 100 and is now 99" in line
     # Only the test split is another one: no business of the selection's.
     write_digits(tmp_path / "d.npz", NUM_TRAIN, NUM_TEST + 1)
     assert run_here(capfd, "export", *own).code == 0
@@ -413,8 +430,8 @@ def test_a_selection_from_arrays(npz, command, capfd, tmp_path):
         assert run_here(capfd, "select", *own, f"--out={tmp_path / name}").code == 0
     more = ("--format=webdataset", f"--out={tmp_path / 'out'}")
     line = command(*more, selection=tmp_path / "other").err
-    assert f"was made from other labels: that of example 7 is {other[7]} there, {labels[7]} in train of d.npz" in line
-    assert "is of 99 examples, train of d.npz has 100" in command(*more, selection=tmp_path / "fewer").err
+    assert f"was made from other labels: example 7 has {other[7]} there and {labels[7]} in train of d.npz" in line
+    assert "is of 99 examples, but train of d.npz has 100" in command(*more, selection=tmp_path / "fewer").err
     assert command(*more, selection=tmp_path / "same").code == 0
     assert len(tar_images(tmp_path / "out")) == 80
 
@@ -475,7 +492,7 @@ def test_killed_at_random_moments(imagenet, capfd, tmp_path):
     kept = {path.name: path.stat().st_mtime_ns for path in (work / "data").rglob("*.tfrecord-*")}
     done = run_here(capfd, *arguments, f"--out={out}")
     assert done.code == 0, done.err
-    assert f"{reached[-1]} files of an earlier run among them" in done.err
+    assert f", including {reached[-1]} files of an earlier run" in done.err
     there = {path.name: path.stat().st_mtime_ns for path in out.rglob("*.tfrecord-*")}
     assert sum(there[name] == kept[name] for name in kept) >= reached[-1]
     assert run_here(capfd, *arguments, f"--out={tmp_path / 'undisturbed'}").code == 0
@@ -519,9 +536,11 @@ def test_records_that_are_others_than_were_listed(imagenet, capfd, tmp_path):
     others = [record.content.replace(b"JFIF", b"jfif") for record in read]
     # As long as the files are, records are others, or at other places, or damaged.
     cases = {
-        f"{path.name}__{first} has changed since its data set was listed; select again": others,
-        f"{path.name}__{first} has changed since its data set was listed": [r.content for r in read[::-1]],
-        f"{path} is damaged or not a whole TFRecord file": None,
+        f"--config.dataset.data_dir: has changed: the example {path.name}__{first} differs from that in": others,
+        f"--config.dataset.data_dir: has changed: the example {path.name}__{first} differs": [
+            r.content for r in read[::-1]
+        ],
+        f"{path}: is damaged or not a complete TFRecord file": None,
     }
     for message, contents_ in cases.items():
         if contents_ is None:
@@ -533,7 +552,7 @@ def test_records_that_are_others_than_were_listed(imagenet, capfd, tmp_path):
             assert path.stat().st_size == size
         done = run_here(capfd, "export", *own, f"--out={tmp_path / 'out'}")
         assert done.code == 2
-        assert f"--config.dataset.data_dir: {message}" in done.err
+        assert message in done.err
         assert not (tmp_path / "out").exists()
         records.write(path, "tfrecord", read)
     assert run_here(capfd, "export", *own, f"--out={tmp_path / 'out'}").code == 0

@@ -144,7 +144,7 @@ def _read(path: epath.Path, files: list[str], sizes: np.ndarray) -> Catalog | No
             catalog = Catalog(**arrays)
     except FileNotFoundError:
         return None
-    except Exception as error:  # another file, or a damaged one: the catalog is made again
+    except Exception as error:  # another file, or a damaged one, which will be replaced
         log.warning("%s cannot be read (%s): listing the records again", path, reason(error))
         return None
     if catalog.files.tolist() != files or not np.array_equal(catalog.sizes, sizes):

@@ -49,7 +49,7 @@ def load(
         data_dir: the directory of prepared data sets; TFDS's default if None or empty.
         train_split: a split expression.
         test_split: a split expression.
-        class_names: names to use instead of those of the data set, or none.
+        class_names: names that replace the names in the data set, or none.
 
     Returns:
         The data set.
@@ -68,9 +68,7 @@ def load(
         for argument, expression in (("train_split", train_split), ("test_split", test_split))
     )
     if train.images.shape[1:] != test.images.shape[1:]:
-        shapes = (
-            f"those of {train_split} are {train.images.shape[1:]} and those of {test_split} {test.images.shape[1:]}"
-        )
+        shapes = f"they are {train.images.shape[1:]} in {train_split} and {test.images.shape[1:]} in {test_split}"
         raise InputError("name", name, f"{_ONE_SIZE}, but {shapes}", _STREAM)
     return Dataset(name=name, version=str(builder.info.version), class_names=names, train=train, test=test)
 
@@ -208,7 +206,7 @@ def _read_data_source(
             names[index] = example[FILE_NAME_KEY].decode() if has_names else None
     except (tf.errors.OpError, RuntimeError, OSError) as error:
         raise _unreadable(builder, argument, expression, error) from error
-    assert images is not None, "`split_shards` refuses a split without examples"
+    assert images is not None, "`split_shards` raises an error for a split without examples"
     return Split(
         name=expression,
         images=images,

@@ -62,7 +62,7 @@ def prepare(
         data_dir: the directory of data sets; by default `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
         test_fraction: the share of the examples that go to the test split if the source has none.
         seed: seed of the random choice of these examples.
-        class_names: names to use instead of those of the source, or none.
+        class_names: names that replace the names in the source, or none.
 
     Returns:
         The data set that is now on disk.
