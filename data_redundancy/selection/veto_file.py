@@ -103,11 +103,9 @@ def _check_entries(
     """
     unknown = [e for e in entries if not (len(found[e]) if isinstance(e, str) else 0 <= e < num_examples)]
     if unknown:
-        allowed = " or ".join([f"an index from 0 to {num_examples - 1}", *(f"a {name}" for name in id_names)])
-        only = "" if id_names else "; the data set has no ids"
-        raise InputError(
-            "veto", None, f"has {_count(unknown, 'entry', 'entries')} not in the data set", f"Use {allowed}{only}"
-        )
+        ids = f", a {' or a '.join(id_names)}" if id_names else "; the data set has no ids"
+        requirement = f"has {_count(unknown, 'entry', 'entries')} not in the data set"
+        raise InputError("veto", None, requirement, f"Use an index from 0 to {num_examples - 1}{ids}")
     if several := sorted(text for text, indices in found.items() if len(indices) > 1):
         raise InputError(
             "veto", None, f"has {_count(several, 'name', 'names')} of several images", "Give the indices of the images"
