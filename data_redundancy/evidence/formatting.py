@@ -1,4 +1,4 @@
-"""Numbers as text, formatted alike wherever they are shown."""
+"""Formatting of numbers, in the same way wherever they are shown."""
 
 
 def percent(share: float, digits: int = 6) -> str:

@@ -38,8 +38,8 @@ def margin_test(effect: Effect, margin: float) -> MarginTest:
     """Tests a difference from the full set against a margin, on both sides of it.
 
     At the level (1 - confidence) / 2, which is 0.025 at 95%, the test says "not inferior" exactly when the whole 95%
-    interval lies above -margin, and "inferior" exactly when it lies below. Guidelines for clinical trials ask for that
-    level. At most one of the two claims can be wrong, except at the margin itself.
+    interval lies above -margin, and "inferior" exactly when it lies below. Guidelines for clinical trials prescribe
+    that level. At most one of the two claims can be wrong, except at the margin itself.
 
     Args:
         effect: The difference from the full set.

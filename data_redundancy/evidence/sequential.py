@@ -85,10 +85,12 @@ def make_look_schedule(looks: Sequence[int], confidence: float = 0.95) -> LookSc
     """Spreads the error over the looks.
 
     After n seeds, the share ln(1 + (e - 1) n / n_max) of the one-sided level (1 - confidence) / 2 is spent: this is the
-    spending function that Lan and DeMets match to Pocock's test. That of O'Brien and Fleming has a little more power,
-    but hardly any chance to stop before the middle, and every seed costs at least two training runs. For t tests of
-    paired, normally distributed differences, the levels are exact up to the grid on which they are computed, which is
-    about one part in a hundred. For Welch's test, and for differences that are not normal, they are approximate.
+    spending function that Lan and DeMets match to Pocock's test. The one for O'Brien and Fleming's test has a little
+    more power, but hardly any chance to stop before the middle, and every seed costs at least two training runs.
+
+    For t tests of paired, normally distributed differences, the levels are exact up to the grid on which they are
+    computed, which is about one part in a hundred. For Welch's test, and for differences that are not normal, they are
+    approximate.
 
     Args:
         looks: [K] numbers of seeds at which to look, ascending, the first at least 2.
@@ -170,7 +172,7 @@ def decide(effects: Sequence[Effect], schedule: LookSchedule, margin: float) -> 
     """Decides whether the looks so far settle on which side of the margin a selection lies.
 
     Each side of the margin has its own error, (1 - confidence) / 2 over all looks. Neither relies on stopping when the
-    other side is shown, so that going on after that would not invalidate it.
+    other side is shown, so that further looks after that would not invalidate it.
 
     Args:
         effects: The difference from the full set at the first looks of the schedule, at least at one.

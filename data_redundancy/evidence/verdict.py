@@ -266,7 +266,7 @@ def _still_needed(decision: Decision) -> str:
     if decision.next_look is not None:
         return f": the next look is at {_seeds(decision.next_look)}"
     used, more = decision.effect.num_seeds, more_seeds(decision.effect, -decision.margin, decision.level)
-    # Seeds that have been looked at cannot count again, so a new question needs all of them anew.
+    # Seeds that have been looked at cannot count again, so a new question needs new seeds only.
     fresh = f"more than {_seeds(used + MOST_SEEDS)}" if more is None else f"about {_seeds(used + more)}"
     return f" with all {_seeds(used)} that were planned: a new question would need {fresh}"
 

@@ -94,8 +94,8 @@ def write(
         test=None,
         image_shape=None if first is None else (first.shape[0], first.shape[1], first.shape[2]),
         answer={
-            "headline": f"{num_images - num_kept:,} of {num_images:,} images would go",
-            "lines": [f"{num_kept:,} stay. What that costs in accuracy was not measured."],
+            "headline": f"{num_images - num_kept:,} of {num_images:,} images are pruned",
+            "lines": [f"{num_kept:,} are kept. The effect on accuracy was not measured."],
         },
         evidence=NO_EVIDENCE,
         confidence=0.95,

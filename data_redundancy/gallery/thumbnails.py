@@ -21,8 +21,8 @@ FOLDER = "thumbnails"
 
 _SHEET_SIDE = 1024  # pixels
 _SMALL = 1024
-"""Images of at most so many numbers, such as 28 x 28 x 1 or 8 x 8 x 3, are stored without loss: lossy compression
-blurs them, and they need little space."""
+"""The most numbers of an image, such as 28 x 28 x 1 or 8 x 8 x 3, that is stored without loss: lossy compression would
+blur it, and it needs little space."""
 _QUALITY = 85
 _DIGITS = 12  # of the digest in a file name
 

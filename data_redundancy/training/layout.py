@@ -70,7 +70,7 @@ class Layout(Protocol):
         """
 
     def join_metrics(self, metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
-        """Returns the metrics of all runs from those of each run; the inverse of `split_metrics`."""
+        """Returns the metrics of all runs from the metrics of each run; the inverse of `split_metrics`."""
 
     def evaluate(self, state: TrainState, num_runs: int) -> list[dict[str, Any]]:
         """Evaluates each run on the test split.

@@ -1,9 +1,9 @@
 """Trial parallelism: many runs at the same time, each on one device.
 
 A small model leaves an accelerator idle, so every device trains several whole runs, each with all of its batches.
-Devices exchange nothing. All runs have the same shapes and learning rates, and are at the same step. The results are
-those of data parallelism up to rounding, because sums are computed in another order. Images must be in memory, and
-there must be one process.
+Devices exchange nothing. All runs have the same shapes and learning rates, and are at the same step. The results equal
+the results of data parallelism up to rounding, because sums are computed in another order. Images must be in memory,
+and there must be one process.
 """
 
 import math
@@ -91,7 +91,7 @@ class TrialParallel:
         return [{name: column[run] for name, column in columns.items()} for run in range(num_runs)]
 
     def join_metrics(self, metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
-        """Returns the metrics of all runs from those of each run; the inverse of `split_metrics`."""
+        """Returns the metrics of all runs from the metrics of each run; the inverse of `split_metrics`."""
         return {name: _stack_runs([of_run[name] for of_run in metrics]) for name in metrics[0]}
 
     def evaluate(self, state: TrainState, num_runs: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which classes pay."""
+"""The classes that lose accuracy."""
 
 import math
 
@@ -73,7 +73,7 @@ def test_seeds_that_do_not_pair_are_compared_by_welch():
 
 
 def test_chance_alone_makes_no_class_pay_more_often_than_it_may():
-    """A hundred classes, nothing changed: some class seems to pay in 2.5% of data sets; uncorrected in nearly all."""
+    """A hundred classes, no change: some class seems to pay in 2.5% of data sets, without correction in nearly all."""
     generator = np.random.default_rng(2)
     repetitions = 4000
     changes = generator.normal(0, 0.02, (repetitions, 3, 100))

@@ -108,7 +108,7 @@ def test_the_interval_and_the_decision_agree(differences, margin, confidence):
 def test_equal_differences_are_judged_by_the_sign_test():
     # 2 ** -5 = 0.031 is not below 0.025, 2 ** -6 = 0.016 is.
     for count, expected in [(2, Outcome.OPEN), (5, Outcome.OPEN), (6, Outcome.YES)]:
-        effect = paired_effect([0.9 - 0.8, 0.8 - 0.7, *[0.1] * (count - 2)])  # equal but for rounding
+        effect = paired_effect([0.9 - 0.8, 0.8 - 0.7, *[0.1] * (count - 2)])  # equal except for rounding
         assert effect.standard_error == 0
         assert (p_above(effect, 0), p_below(effect, 0)) == (0.5**count, 1.0)
         assert margin_test(effect, 0.005).outcome(0.025) is expected
@@ -193,7 +193,7 @@ def test_more_seeds_by_statsmodels():
     # s = 0.2025 points, 0.56 points from the margin: an effect of 2.77 s.
     spread = FIVE.std(ddof=1)
     needed = TTestPower().solve_power((0.0006 + 0.005) / spread, alpha=0.025, power=0.8, alternative="larger")
-    assert needed < 5  # fewer than there are: one more is the least that can be asked for
+    assert needed < 5  # fewer than the 5 seeds so far: the smallest possible answer is one more
     assert more_seeds(paired_effect(FIVE), -0.005, 0.025) == 1
     wide = paired_effect(4 * FIVE)
     needed = TTestPower().solve_power((0.0024 + 0.005) / (4 * spread), alpha=0.025, power=0.8, alternative="larger")

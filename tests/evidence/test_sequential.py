@@ -1,4 +1,4 @@
-"""Seeds in rounds: the levels of the looks, the decision, the error it makes; the search for the largest fraction."""
+"""Seeds in rounds: the levels of the looks, the decision and its error rate; the search for the largest fraction."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_one_look_is_the_ordinary_test():
 @pytest.mark.parametrize("confidence", [0.01, 1 - 1e-12])
 def test_levels_at_any_confidence_are_those_of_fewer_errors(confidence):
     levels = make_look_schedule((2, 3, 4, 7), confidence).levels
-    # No look may err more often than all together, nor can all together more often than the sum.
+    # The error of each look is at most the total error, which is at most the sum of the errors of all looks.
     assert 0 < max(levels) < (1 - confidence) / 2 < sum(levels)
 
 
@@ -94,7 +94,7 @@ SCHEDULES = [rounds(3, 2, 15), rounds(5, 2, 15), rounds(2, 1, 8), (2, 4, 6)]
 
 @pytest.mark.parametrize("looks", SCHEDULES, ids=str)
 def test_all_looks_together_keep_the_level_at_the_margin(looks):
-    """Also at every look on its own: what is spent by then is what was meant to be."""
+    """At every look, too, the error spent so far is the intended share."""
     repetitions = 400_000
     levels = make_look_schedule(looks).levels
     t = t_values(np.random.default_rng(5).normal(0, 1, (repetitions, looks[-1])), looks)
@@ -108,7 +108,7 @@ def test_all_looks_together_keep_the_level_at_the_margin(looks):
     assert (t > naive).any(1).mean() > 0.05
 
 
-def test_decide_does_what_was_simulated():
+def test_decide_agrees_with_a_simulation():
     looks = rounds(3, 2, 9)
     schedule = make_look_schedule(looks)
     samples = np.random.default_rng(1).normal(-0.003, 0.003, (200, 9))
@@ -130,20 +130,20 @@ def test_decide_does_what_was_simulated():
 
 
 @pytest.mark.parametrize("truth", [0.0, -MARGIN, -0.012])
-def test_whoever_stops_by_the_rule_has_an_interval_that_holds(truth):
+def test_the_interval_is_valid_at_the_look_that_stops(truth):
     looks = rounds(3, 2, 15)
     repetitions, levels = 100_000, make_look_schedule(looks).levels
     samples = np.random.default_rng(2).normal(truth, 0.004, (repetitions, looks[-1]))
     critical = np.array([stats.t.isf(level, look - 1) for look, level in zip(looks, levels, strict=True)])
     decided = np.abs(t_values(samples + MARGIN, looks)) > critical
     stop = np.where(decided.any(1), decided.argmax(1), len(looks) - 1)
-    # The repeated interval at the stop covers the truth just when the t about the truth is not critical there.
+    # The repeated interval at the stop covers the truth exactly when the t about the truth is not critical there.
     missed = np.abs(t_values(samples - truth, looks))[np.arange(repetitions), stop] > critical[stop]
     assert missed.mean() < 0.05 + binomial_error(0.05, repetitions)
 
 
 def test_welch_keeps_the_level_closely():
-    """Sides that share no seeds: the levels are those of paired runs, an approximation."""
+    """Sides that share no seeds: the levels for paired runs are an approximation."""
     looks, repetitions = rounds(3, 2, 11), 40_000
     levels = make_look_schedule(looks).levels
     generator = np.random.default_rng(3)
@@ -258,7 +258,7 @@ def test_the_search_refuses_answers_out_of_order(outcomes):
 
 
 def test_the_search_keeps_the_level_without_correction():
-    """Five fractions, the last three at the margin, one full set for all: how often is one of the three said to go?"""
+    """Five fractions, the last three at the margin, one full set for all: how often is one of the three a "yes"?"""
     fractions, losses = [0.1, 0.2, 0.3, 0.4, 0.5], [0.0, -0.004, -0.005, -0.005, -0.005]
     looks, repetitions = (3, 5, 7), 30_000
     levels = make_look_schedule(looks).levels
@@ -280,4 +280,4 @@ def test_the_search_keeps_the_level_without_correction():
             outcomes[fraction] = YES if row[fractions.index(fraction)] else OPEN
         assert (largest_fraction(fractions, outcomes) or 0) == pytest.approx(0.1 * np.cumprod(row).sum())
     assert wrong < 0.025 + binomial_error(0.025, repetitions)
-    assert np.any(shown[2:], axis=0).mean() > 0.03  # each on its own, as bisection might ask
+    assert np.any(shown[2:], axis=0).mean() > 0.03  # each tested independently, as in a bisection

@@ -93,7 +93,7 @@ def test_differences_equal_scipys_paired_t_test(triples, confidence):
         (rows["random", 0.3].difference_from_full, random, full),
     ]:
         if np.ptp(ours - other) < 1e-12:
-            # All of n differences of one sign have the chance 2 ** -n: too few rule nothing out.
+            # The chance that all of n differences have one sign is 2 ** -n: too few rule out nothing.
             enough = 0.5 ** len(full) < (1 - confidence) / 2
             expected = (np.mean(ours - other),) * 2 if enough else (-1, 1)
         else:
@@ -279,7 +279,7 @@ def test_inputs_are_not_mutated_and_may_be_read_only():
         (lambda: difference_plot(summarise(three_sides(), CLASSES), 0.5, "title"), ["margin=0.5"]),
     ],
 )
-def test_mistakes_are_told_in_one_line(make, words):
+def test_errors_are_one_line(make, words):
     with pytest.raises(InputError) as caught:
         make()
     assert "\n" not in str(caught.value)
@@ -422,7 +422,7 @@ def test_plot_draws_means_and_standard_deviations():
         assert x == pytest.approx([10, 50], abs=2)
         assert y == pytest.approx([100 * rows[method, f].accuracy_mean for f in (0.1, 0.5)])
         assert half == pytest.approx([100 * rows[method, f].accuracy_std for f in (0.1, 0.5)])
-    assert np.all(drawn["random"][0] - drawn["agglomerative"][0] > 0.5)  # bars stand side by side
+    assert np.all(drawn["random"][0] - drawn["agglomerative"][0] > 0.5)  # bars are side by side
     assert axes.get_title() == "digits"
     (full,) = [line for line in axes.lines if line.get_label() == "full"]
     assert full.get_ydata() == pytest.approx([92, 92])
@@ -488,7 +488,7 @@ def test_difference_plot_of_many_methods_of_random_alone_and_of_the_full_set_alo
     many = [*full, *(trial for i in range(11) for trial in runs(f"m{i:02}", 0.1, level))]
     figure = difference_plot(summarise(many, CLASSES), 0.005, "t")
     assert len(figure.axes) == 11
-    # Of four columns the last has two panels, so that the one above its gap shows the fractions.
+    # The last of four columns has one panel fewer, so the panel above the gap shows the fractions.
     assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False] * 7 + [True] * 4
     low, high = figure.axes[0].get_ylim()
     assert -20 < low < -5 < 0 < high < 20  # though two seeds have intervals of a hundred points

@@ -1,4 +1,4 @@
-"""The gallery behind the page: groups, thumbnails, suspicious images, the map, and all of it from arrays alone."""
+"""The gallery: groups, thumbnails, near-duplicates, merge heights, the map, and a gallery from arrays."""
 
 import io
 import sys
@@ -75,7 +75,7 @@ def test_the_first_groups_are_the_tightest_that_fit(selection):
 
 
 def colours(count, shape):
-    """Images of one colour each."""
+    """Returns images of one colour each."""
     rng = np.random.default_rng(0)
     return np.broadcast_to(rng.integers(0, 256, (count, 1, 1, shape[-1]), np.uint8), (count, *shape))
 
@@ -128,10 +128,10 @@ def test_sheets_lie_beside_the_page_once_they_do_not_fit_into_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Suspicious images
+# Near-duplicates
 
 
-def suspects_by_brute_force(embeddings, labels, test, height, limit):
+def near_duplicates_by_brute_force(embeddings, labels, test, height, limit):
     between = cdist(embeddings.astype(np.float64), embeddings.astype(np.float64), "cosine")
     errors = sorted(
         (between[a, b], a, b)
@@ -155,13 +155,13 @@ def assert_same_pairs(found, expected):
 
 @pytest.mark.parametrize(("height", "limit"), [(0.08, 10_000), (0.3, 50), (0.3, 1), (0.001, 50)])
 @pytest.mark.parametrize("whole", [True, False])
-def test_suspects_are_those_of_brute_force(digits, monkeypatch, height, limit, whole):
+def test_near_duplicates_equal_brute_force(digits, monkeypatch, height, limit, whole):
     if not whole:  # in blocks, as of many images
         monkeypatch.setattr(neighbours, "SMALL_CLASS_ROWS", 0)
     _, labels, embeddings = digits
     train, test, labels = embeddings[:220], embeddings[220:], labels[:220]
     errors, leaks = near_duplicates.find_near_duplicates(train, labels, test, height=height, limit=limit)
-    expected = suspects_by_brute_force(train, labels, test, height, limit)
+    expected = near_duplicates_by_brute_force(train, labels, test, height, limit)
     assert_same_pairs(errors, expected[0])
     assert_same_pairs(leaks, expected[1])
     assert (len(errors) > 0) == (height > 0.01)
@@ -212,7 +212,7 @@ def test_the_curve_of_heights_is_the_median_over_trees():
 
 
 def test_small_classes_do_not_end_the_curve_of_heights():
-    """Of a class one image stays, whatever the share; a class of one has no merge to be counted."""
+    """One image of a class is always kept; a class with one image has no merges and is left out."""
     trees = [np.linspace(0.1, 1, 99), np.linspace(0.1, 1, 49), np.array([0.3]), np.empty(0)]
     shown = gallery.heights_content(trees, [100, 50, 2, 1], 0.8)
     assert shown["share"][-1] > 0.99
@@ -295,7 +295,7 @@ def test_a_gallery_from_arrays(digits, selection, tmp_path):
         assert found["images"]["id"][row] == ids[index]
         assert found["images"]["label"][row] == labels[index]
         assert found["images"]["distance"][row] == pytest.approx(selection.distance[index], rel=1e-5, abs=1e-12)
-    errors, _ = suspects_by_brute_force(embeddings, labels, embeddings[:1], near_duplicate(selection), 200)
+    errors, _ = near_duplicates_by_brute_force(embeddings, labels, embeddings[:1], near_duplicate(selection), 200)
     shown = page_content.warning_pairs(found, "label_errors", ("a", "b"))
     assert [pair[:2] for pair in shown] == [pair[1:] for pair in errors]
     rows = [row for row in found["map"]["image"] if row >= 0]
@@ -318,7 +318,7 @@ def test_a_gallery_of_embeddings_alone(digits, tmp_path):
 
 
 def test_labels_far_apart_are_classes_of_their_own(tmp_path):
-    """Such as numbers that another program gave; a list of names up to the largest would fill the memory."""
+    """Such as numbers from another program: a list of names up to the largest would fill the memory."""
     labels, embeddings = np.array([7, 10**12]).repeat(20), np.random.default_rng(0).normal(size=(40, 5))
     selection = dr.select(dr.cluster_classes(embeddings, labels), 0.3)
     dr.write_gallery(tmp_path, selection, embeddings=embeddings, labels=labels)
@@ -372,7 +372,7 @@ def test_arrays_that_do_not_belong_together(digits, selection, tmp_path, replace
 def many_groups(
     tmp_path, *, groups, html_bytes, side=48, num_images=60_000, names=True, map_points=None, label_errors=None
 ):
-    """A gallery of pairs, with long names, of one image over and over."""
+    """Writes a gallery of pairs with long names, all with the same few images."""
     rng = np.random.default_rng(0)
     index = np.arange(num_images)
     selected = gallery.Selected(

@@ -1,4 +1,4 @@
-"""What the tests of training share: fixtures' bodies, comparisons, and `training_script` in processes of its own."""
+"""Shared by the tests of training: bodies of fixtures, comparisons, and `training_script` in other processes."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ def without_tensorboard(monkeypatch):
 
 
 def shared_compilations(tmp_path_factory):
-    """Compiles what several trainers and processes share once, and random numbers in a way that compiles faster."""
+    """Shares compiled functions between trainers and processes; draws random numbers in a way that compiles faster."""
     directory = tmp_path_factory.getbasetemp() / "compilation_cache"
     names = {
         "jax_compilation_cache_dir": str(directory),
@@ -40,7 +40,7 @@ def shared_compilations(tmp_path_factory):
 
 
 def run_script(*arguments, num_devices, cache):
-    """`training_script` in a process of its own; returns its exit code, 0 or that of a SIGKILL."""
+    """Runs `training_script` in another process; returns its exit code: 0, or the code after a SIGKILL."""
     environment = {
         **os.environ,
         **cache,
@@ -55,7 +55,7 @@ def run_script(*arguments, num_devices, cache):
 
 
 def assert_same(a, b):
-    """The same arrays, bit for bit."""
+    """Asserts that all arrays are equal, bit for bit."""
     assert a.keys() == b.keys()
     different = [name for name in a if a[name].dtype != b[name].dtype or not np.array_equal(a[name], b[name])]
     assert not different
@@ -68,7 +68,7 @@ def largest_difference(a, b, prefix=""):
 
 
 def before_step(step, do):
-    """Lets `do` be called where the call that begins at `step` or later is prepared."""
+    """Calls `do` when a trainer prepares a call that begins at `step` or later."""
 
     def doing(*args, first_step, **kwargs):
         if first_step >= step:
@@ -80,11 +80,11 @@ def before_step(step, do):
 
 
 class CutError(Exception):
-    """Ends a run."""
+    """Interrupts a run."""
 
 
 def cut_at(step):
-    """Ends a run with a `CutError` before `step`."""
+    """Interrupts a run with a `CutError` before `step`."""
 
     def cut():
         raise CutError

@@ -1,4 +1,4 @@
-"""Training on digits; `test_training` imports it, and runs it in processes with other numbers of devices or that die.
+"""Training on digits, for tests in this process and in processes with other numbers of devices or that are killed.
 
 python training_script.py devices DIRECTORY RUN
 python training_script.py parallel DIRECTORY
@@ -48,12 +48,12 @@ SETTINGS = {
     "eval_batch_size": 64,
 }
 NUM_STEPS = 11
-# A rate at which rounding errors do not grow over these few steps, while the losses already move.
+# At this rate, rounding errors do not grow over these few steps, but the losses change.
 DEVICES_SETTINGS = {"learning_rate": 0.02, "log_every_steps": 1}
 
 
 class TinyNet(nn.Module):
-    """What a model needs to be, and quick to compile."""
+    """A minimal model that compiles quickly."""
 
     num_classes: int = 10
     dtype: jnp.dtype = jnp.float32
@@ -107,12 +107,12 @@ def make_run(directory, *, seed=3, num_steps=NUM_STEPS, warmup_steps=2, keep=Non
 
 
 def make_runs(directory, count=3, **changes):
-    """Runs of different seeds, on keep lists of different lengths."""
+    """Returns runs with different seeds, on keep lists of different lengths."""
     return [make_run(directory / str(k), seed=k, keep=np.arange(k, 1400 - 50 * k, 2), **changes) for k in range(count)]
 
 
 def outcome(trainer, run, result):
-    """What a run has left, and what it gave, by name."""
+    """Returns the files and the result of a run as arrays by name."""
     lines = read_metrics(run.directory)
     return {
         "lines": np.array([[line["step"], line["loss"], line["accuracy"], line["learning_rate"]] for line in lines]),
@@ -123,7 +123,7 @@ def outcome(trainer, run, result):
 
 
 def flatten(state):
-    """Every array of a state by its path."""
+    """Returns every array of a state by its path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -134,12 +134,12 @@ def read_metrics(directory):
 
 @functools.cache
 def tiny_trainer(**settings):
-    """One for all tests that can use it: its functions are compiled once."""
+    """Returns a trainer shared by tests, so that its functions are compiled once."""
     return make_trainer(TinyNet(), **settings)
 
 
 def train_and_embed(directory, axis_name=devices.AXIS, num_steps=12):
-    """Everything that must not depend on the number of devices, by name."""
+    """Returns all results that must not depend on the number of devices, by name."""
     model = TinyNet(axis_name=axis_name)
     trainer = make_trainer(model, **DEVICES_SETTINGS)
     run = make_run(directory, num_steps=num_steps)

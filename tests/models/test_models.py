@@ -1,3 +1,5 @@
+"""Architectures of the models, their initialisation, BatchNorm, dtypes and errors."""
+
 import functools
 
 import jax
@@ -32,7 +34,7 @@ IMAGENET = {
 
 
 def shapes_of(name, *, num_classes=10, image_shape=(32, 32, 3), dtype=jnp.float32, width=1, batch=2, stem=None):
-    """The shapes of a model's variables and outputs; nothing is computed."""
+    """Returns the shapes of a model's variables and outputs, without computing them."""
     model = models.create(name, num_classes=num_classes, width=width, dtype=dtype, stem=stem)
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
     init = functools.partial(model.init_with_output, train=False)
@@ -57,7 +59,7 @@ def expected_parameters(blocks, width, *, num_classes, channels_in):
 
 @pytest.fixture(scope="module")
 def resnet8():
-    """A model whose variables no longer have their special first values, and images."""
+    """A model with random variables in place of its special initial values, and images."""
     model = models.create("resnet8", num_classes=5, dtype=jnp.float32)
     images = np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype(np.float32)
     shapes = jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
@@ -139,7 +141,7 @@ def normalised_relu(x, params, stats):
 
 
 def test_is_a_pre_activation_network(resnet8):
-    """Against a forward pass written out by hand: BN and ReLU before every convolution, shortcuts left bare."""
+    """Against an explicit forward pass: BN and ReLU before every convolution, and identity shortcuts."""
     model, variables, images = resnet8
     params, stats = variables["params"], variables["batch_stats"]
     x = conv(images, params["stem"]["kernel"])
@@ -216,7 +218,7 @@ def test_evaluation_treats_every_image_alone(resnet8):
     ids=["resnet8", "small resnet18"],
 )
 def test_batch_statistics_are_of_the_global_batch(create, axis_name):
-    """The axis is what makes eight devices one: without it, each normalises by its own rows."""
+    """With the axis, eight devices normalise together; without it, each normalises by its own rows."""
     images = np.random.default_rng(2).normal(size=(16, 8, 8, 2)).astype(np.float32)
     model = create(axis_name=axis_name)
     variables = random_like(jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0)))
@@ -261,7 +263,7 @@ def test_sizes_of_version_1_are_those_of_torchvision(name, published):
 
 
 def expected_parameters_of_version_2(blocks, convolutions, *, num_classes):
-    """Layer by layer: every convolution after a BatchNorm of what comes in, but the stem and the projections."""
+    """Layer by layer: a BatchNorm before every convolution, except before the stem and the projections."""
     total, c_in = 49 * 3 * 64, 64
     for c, n in zip((64, 128, 256, 512), blocks, strict=True):
         for _ in range(n):
@@ -346,7 +348,7 @@ def test_unknown_stem_lists_the_options(name, stem):
 
 
 def small_network(**settings):
-    """An ImageNet network of few blocks, one of which has a bare shortcut, with random variables and images."""
+    """Returns an ImageNet network of few blocks, one with an identity shortcut, random variables and images."""
     model = ImageNetResNet(num_classes=5, blocks=(2, 1, 1, 1), **settings)
     images = np.random.default_rng(0).normal(size=(6, 32, 32, 2)).astype(np.float32)
     shapes = jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
@@ -354,7 +356,7 @@ def small_network(**settings):
 
 
 def forward_by_hand(variables, images, *, bottleneck, pre_activation, stem):
-    """The embedding; paddings, strides and the order of layers as in the papers and in torchvision."""
+    """Computes the embedding, with paddings, strides and the order of layers of the papers and of torchvision."""
     params, stats = variables["params"], variables["batch_stats"]
 
     def padded_conv(x, layer, stride=1):
@@ -398,7 +400,7 @@ def forward_by_hand(variables, images, *, bottleneck, pre_activation, stem):
     ],
 )
 def test_is_the_network_of_the_papers(bottleneck, pre_activation, stem):
-    """Against a forward pass written out by hand; sizes are even, so that paddings of one side only would show."""
+    """Against an explicit forward pass; sizes are even, so that padding of one side only would be detected."""
     settings = {"bottleneck": bottleneck, "pre_activation": pre_activation, "stem": stem}
     model, variables, images = small_network(**settings)
     expected = forward_by_hand(variables, images[:2], **settings)
@@ -449,7 +451,7 @@ def test_blocks_of_version_1_begin_as_their_shortcuts(block, channels_in):
 
 
 def first_values(model, images):
-    """Variables at the start of training, but for kernels: drawing them with JAX would take most of the time."""
+    """Initial variables, except that NumPy draws the kernels: drawing them with JAX would take most of the time."""
     init = functools.partial(model.init, train=False)
     is_kernel = lambda path: path[-1].key == "kernel"  # noqa: E731
     others = jax.jit(
@@ -490,7 +492,7 @@ def test_zero_scales_hold_up_only_what_is_before_them_and_for_one_step(pre_activ
 
 
 def test_initial_kernels_of_imagenet_networks():
-    """He's variance by fan-out, of which the stem has far more than fan-in; another one for the head."""
+    """He's variance by fan-out, which is far larger than fan-in for the stem; another variance for the head."""
     model = models.create("resnet18", num_classes=200, dtype=jnp.float32)
     params = jax.jit(
         lambda key: [

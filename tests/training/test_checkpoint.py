@@ -1,4 +1,4 @@
-"""Checkpoints: a run that is cut off and resumed is the run that was not, bit for bit, whatever has been damaged."""
+"""Checkpoints: a run that is interrupted and resumed equals an uninterrupted one bit for bit, despite damaged files."""
 
 import json
 import pathlib
@@ -27,7 +27,7 @@ def steps_of(directory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run never cut off, and its final state."""
+    """The directory of an uninterrupted run, and its final state."""
     run = script.make_run(tmp_path_factory.mktemp("whole"))
     trainer = script.tiny_trainer()
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory):
-    """The directory of a run cut off after step 8, with the checkpoints 4 and 8."""
+    """The directory of a run interrupted after step 8, with the checkpoints 4 and 8."""
     run = script.make_run(tmp_path_factory.mktemp("cut"))
     with pytest.MonkeyPatch.context() as monkeypatch, cut_at(9), pytest.raises(CutError):
         monkeypatch.setitem(sys.modules, "tensorflow", None)
@@ -53,13 +53,13 @@ def own_copy(cut, tmp_path):
     return script.make_run(tmp_path / "run")
 
 
-# Cut off and resumed
+# Interrupted and resumed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("steps_per_call", "ema_decay"), [(1, 0.9), (3, None)])
-def test_cut_off_before_any_call(steps_per_call, ema_decay, tmp_path):
-    """With three steps a call, checkpoints (every four) lie at 6, 9 and 11."""
+def test_interrupted_before_any_call(steps_per_call, ema_decay, tmp_path):
+    """With three steps per call, checkpoints (every four steps) are at 6, 9 and 11."""
     trainer = script.tiny_trainer(steps_per_call=steps_per_call, ema_decay=ema_decay)
     uninterrupted = script.make_run(tmp_path / "uninterrupted")
     trainer.train(uninterrupted)
@@ -76,7 +76,7 @@ def test_cut_off_before_any_call(steps_per_call, ema_decay, tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_resumed(tmp_path, cache):
-    """Processes that die by SIGKILL one after the other, each going on where the last one fell."""
+    """Processes are killed by SIGKILL one after the other; each resumes where the last one stopped."""
     codes, saved = [], []
     for end in (["save:6"], ["save:9"], ["line:9"], []):
         codes.append(run_script("resume", tmp_path, 3, *end, num_devices=2, cache=cache))
@@ -91,8 +91,8 @@ def test_killed_and_resumed(tmp_path, cache):
     assert json.loads(lines[0].splitlines()[-1])["step"] == 11
 
 
-def test_a_checkpoint_that_was_not_finished_is_none(own_copy, whole):
-    """What Orbax leaves behind where it is killed while writing."""
+def test_an_unfinished_checkpoint_is_ignored(own_copy, whole):
+    """Such as the files of Orbax when it is killed while writing."""
     newest = own_copy.directory / "checkpoints" / "8"
     partial = newest.with_name("8.orbax-checkpoint-tmp")
     newest.rename(partial)
@@ -114,7 +114,7 @@ def test_the_newest_few_are_kept(tmp_path):
 
 
 class Renames:
-    """Stops what gives a checkpoint its name until it may go on; audit hooks cannot be removed, so there is but one."""
+    """Blocks the renaming of a checkpoint until it may continue; a single hook, as audit hooks cannot be removed."""
 
     def __init__(self):
         self.may_go_on = threading.Event()
@@ -148,7 +148,7 @@ def test_saving_goes_on_in_the_background_until_waited_for(tmp_path, state, rena
     with checkpoints_in(tmp_path) as checkpoints:
         renames.may_go_on.clear()
         checkpoints.save(state)
-        assert not final.exists(), "save has waited"
+        assert not final.exists(), "save must not wait"
         renames.may_go_on.set()
         checkpoints.wait()
         assert final.exists()
@@ -158,24 +158,24 @@ def test_saving_goes_on_in_the_background_until_waited_for(tmp_path, state, rena
     assert sums is None
 
 
-@pytest.mark.parametrize("told_by", ["wait", "save"])
-def test_what_keeps_a_checkpoint_from_the_disk_is_told(tmp_path, state, renames, told_by):
+@pytest.mark.parametrize("raised_by", ["wait", "save"])
+def test_a_failure_to_write_is_raised(tmp_path, state, renames, raised_by):
     renames.error = OSError(28, "No space left on device")
     try:
         with pytest.raises(OSError, match="No space left"):
             with checkpoints_in(tmp_path) as checkpoints:
                 checkpoints.save(state)
-                if told_by == "wait":
+                if raised_by == "wait":
                     checkpoints.wait()
                 else:
                     checkpoints.save(state.replace(step=state.step + 1))
-                pytest.fail("nothing was told")
+                pytest.fail("no error was raised")
     finally:
         renames.error = None
 
 
 def test_what_is_saved_is_the_state_of_that_moment(tmp_path, state):
-    """The arrays change, or are given to the next step, while they are written."""
+    """The arrays may change, or be reused by the next step, while they are written."""
     kept = script.flatten(state)
     leaf = np.array(state.params["head"]["kernel"])
     state.params["head"]["kernel"] = leaf
@@ -218,7 +218,7 @@ def damaged_steps(caplog):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_told_and_the_one_before_used(own_copy, whole, caplog, damage):
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(own_copy, whole, caplog, damage):
     directory, expected = whole
     damage(largest_file(own_copy.directory / "checkpoints" / "8"))
     trainer = script.tiny_trainer()
@@ -230,7 +230,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(own_copy, whole, c
 
 
 def test_every_file_of_a_checkpoint_may_be_damaged(cut, tmp_path, caplog):
-    """Either the state is whole all the same, or the checkpoint before is used; never anything else."""
+    """Either the state is intact all the same, or the checkpoint before is used."""
     trainer = script.tiny_trainer()
     states = {8: script.flatten(trainer.restore(script.make_run(cut)))}
     files = [path.relative_to(cut) for path in (cut / "checkpoints" / "8").rglob("*") if path.is_file()]
@@ -247,14 +247,14 @@ def test_every_file_of_a_checkpoint_may_be_damaged(cut, tmp_path, caplog):
         step = int(state[".step"])
         assert_same(state, states[step])
         assert damaged_steps(caplog) == ([("WARNING", (run.directory, 8))] if step == 4 else [])
-        assert steps_of(run.directory) == [4, 8], "only a run that goes on makes it anew"
+        assert steps_of(run.directory) == [4, 8], "only a run that resumes replaces it"
         found.add(step)
         shutil.rmtree(run.directory)
     assert found == {4, 8}
 
 
 def test_other_numbers_in_a_readable_checkpoint_are_damage(own_copy, caplog):
-    """Orbax itself would not notice."""
+    """Orbax itself does not detect this."""
     newest = own_copy.directory / "checkpoints" / "8"
     trainer = script.tiny_trainer()
     changed = trainer.restore(own_copy)
@@ -298,8 +298,8 @@ np.savez(folder / f"trained{{devices.process_index()}}.npz", **script.flatten(sc
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_from_what_one_has_saved(own_copy, tmp_path):
-    """Only the first of them can see that the newest checkpoint is damaged: it alone reads."""
+def test_two_processes_resume_from_the_checkpoint_of_one(own_copy, tmp_path):
+    """Only the first process reads checkpoints, so only it can see that the newest one is damaged."""
     truncate(largest_file(own_copy.directory / "checkpoints" / "8"))
     expected = script.flatten(script.tiny_trainer().restore(own_copy))
     processes = start_all(["-c", RESTORE], cwd=tmp_path, own=lambda process: [f"--folder={tmp_path}"])

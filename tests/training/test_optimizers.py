@@ -1,4 +1,4 @@
-"""Durations, the learning rate's schedule, the optimisers, and the average of the parameters."""
+"""Durations, learning rates, the optimizers, and the average of the variables."""
 
 import re
 import types
@@ -112,7 +112,7 @@ def test_imagenets_rates_are_goyals(batch_size, peak, warmup_steps, num_steps):
 
 
 def test_imagenets_rate_for_lars_is_the_published_one():
-    """As the config's own words have it; published for ResNet-50 and a trust coefficient of 1e-3."""
+    """With the flags in the config's docstring; published for ResNet-50 and a trust coefficient of 1e-3."""
     flags = re.search(r"--config\.train\.optimizer=lars( --config\.\S+[^\s,.])*", imagenet.__doc__)[0].split()
     settings, warmup, rates = schedule_of("--config=imagenet", *flags, "--config.train.batch_size=8192")
     assert (settings.optimizer, settings.trust_coefficient, settings.weight_decay) == ("lars", 1e-3, 1e-4)
@@ -120,7 +120,7 @@ def test_imagenets_rate_for_lars_is_the_published_one():
     assert 9 < rates.max() < 11
 
 
-# Optimisers
+# Optimizers
 
 SHAPES = {"conv": {"kernel": (3, 3, 2)}, "norm": {"scale": (4,), "bias": (4,)}, "head": {"kernel": (4,), "bias": (2,)}}
 RATES = (0.5, 0.25, 0.0, 0.4)
@@ -131,7 +131,7 @@ def draw(rng):
 
 
 def run(optimizer, rates, *, takes_rate=True):
-    """Steps on random gradients: the parameters after each, and those gradients."""
+    """Takes steps on random gradients; returns the parameters after each, and the gradients."""
     rng = np.random.default_rng(0)
     params, trajectory, gradients = draw(rng), [], []
     state = optimizer.init(params)
@@ -171,7 +171,7 @@ def test_sgd_is_nesterov_with_decay_of_kernels():
 
 
 def test_lars_at_a_changing_rate():
-    """What goes on are the updates that were made, each at the rate of its own step (You et al. 2017, algorithm 1)."""
+    """Momentum accumulates updates, each scaled by the rate of that step (You et al. 2017, algorithm 1)."""
 
     def update(name, gradient, x, velocity, rate):
         if name == "kernel":
@@ -251,7 +251,7 @@ def test_what_only_one_optimizer_reads_changes_no_other():
 
 
 def test_averages_by_hand():
-    """Of parameters and BatchNorm's averages; in the beginning they are young, and follow more closely."""
+    """The averages of parameters and of BatchNorm's averages; early ones follow the variables more closely."""
     draws, rng = [], np.random.default_rng(0)
     for _ in range(6):
         draws.append({"params": draw(rng), "batch_stats": {"norm": {"mean": rng.normal(size=4).astype(np.float32)}}})

@@ -1,4 +1,4 @@
-"""What tells how fast training is: the split of its time, and traces of the profiler."""
+"""The speed of training: the share of waiting for input, and traces of the profiler."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ cache = pytest.fixture(scope="module", autouse=True)(training_runs.shared_compil
 
 
 class Clock:
-    """Stands still unless told to go on."""
+    """A clock that tests advance."""
 
     def __init__(self):
         self.now = 1000.0
@@ -50,7 +50,7 @@ def clock(monkeypatch):
 
 
 def window(stopwatch, clock, step, *, waits, computes):
-    """A window that ends at `step`, in which each of these many seconds pass in two parts."""
+    """Returns the timing of a window that ends at `step`, with the given seconds, each in two parts."""
     for _ in range(2):
         with stopwatch.waiting():
             clock.passes(waits / 2)
@@ -64,7 +64,7 @@ def warnings(caplog):
 
 def test_time_is_split_into_input_wait_and_compute(clock):
     stopwatch = Stopwatch("test", batch_size=64)
-    assert window(stopwatch, clock, 3, waits=50, computes=100) == {}, "which compiles"
+    assert window(stopwatch, clock, 3, waits=50, computes=100) == {}, "the first window compiles"
     assert window(stopwatch, clock, 7, waits=0.5, computes=1.5) == pytest.approx(
         {"input_wait_ms": 125, "compute_ms": 375, "images_per_s_per_device": 64 * 4 / 2 / 8}
     )
@@ -85,7 +85,7 @@ def test_a_window_without_a_step_says_nothing(clock):
     assert window(stopwatch, clock, 3, waits=1, computes=1) == {}
 
 
-def test_what_is_done_aside_belongs_to_no_window(clock):
+def test_excluded_time_belongs_to_no_window(clock):
     stopwatch = Stopwatch("test", batch_size=64)
     window(stopwatch, clock, 4, waits=1, computes=1)
     with stopwatch.excluded():
@@ -107,7 +107,7 @@ def test_a_wait_that_an_error_ends_counts(clock):
     assert window(stopwatch, clock, 2, waits=0, computes=1)["input_wait_ms"] == pytest.approx(500)
 
 
-def test_the_bottleneck_is_told_once(clock, caplog):
+def test_the_bottleneck_is_reported_once(clock, caplog):
     stopwatch = Stopwatch("random-0.3 seed 2", batch_size=64)
     for step in (1, 2, 3, 4):
         window(stopwatch, clock, step, waits=3, computes=1)
@@ -128,11 +128,11 @@ def test_the_bottleneck_is_told_once(clock, caplog):
 def test_a_bottleneck_is_one_that_counts(clock, caplog, share, seconds, warns):
     stopwatch = Stopwatch("test", batch_size=64)
     window(stopwatch, clock, 1, waits=1000, computes=0)
-    assert warnings(caplog) == [], "of the first window nothing is said"
+    assert warnings(caplog) == [], "no warning about the first window"
     window(stopwatch, clock, 2, waits=share * seconds, computes=(1 - share) * seconds)
     assert len(warnings(caplog)) == warns
     window(stopwatch, clock, 3, waits=500, computes=500)
-    assert len(warnings(caplog)) == 1, "what was not worth a warning leaves room for one that is"
+    assert len(warnings(caplog)) == 1, "a window without a warning does not suppress a later one"
 
 
 def test_timing_summary():
@@ -146,7 +146,7 @@ def test_timing_summary():
 
 
 class SlowInput(training.InMemory):
-    """Takes its time over every batch."""
+    """A split that delays every batch."""
 
     SECONDS = 0.05
 
@@ -162,7 +162,7 @@ def timing_of(directory):
 
 @contextlib.contextmanager
 def slow(owner, name, seconds):
-    """Lets a method take so much longer."""
+    """Delays every call of a method."""
     method = getattr(owner, name)
 
     def slowly(*args, **kwargs):
@@ -173,8 +173,8 @@ def slow(owner, name, seconds):
         yield
 
 
-def test_a_run_tells_how_long_it_waits(tmp_path):
-    """For a slow input, but neither for slow lines nor for slow checkpoints."""
+def test_a_run_reports_how_long_it_waits(tmp_path):
+    """It counts a slow input, but neither slow metrics nor slow checkpoints."""
     images, labels = (x[:200] for x in script.digits())
     mean, std = training.channel_statistics(images)
     split = SlowInput(images, labels, mean=mean, std=std)
@@ -184,13 +184,13 @@ def test_a_run_tells_how_long_it_waits(tmp_path):
     with slow(metrics.MetricWriter, "write", 0.3), slow(Checkpoints, "save", 0.3):
         trainer.train(script.make_run(tmp_path / "slow", keep=np.arange(200)))
     lines = timing_of(tmp_path / "slow")
-    assert [line["step"] for line in lines] == [4, 6, 8, 9, 11], "the first is that of step 3"
+    assert [line["step"] for line in lines] == [4, 6, 8, 9, 11], "the first window, to step 3, has no timing"
     for line in lines:
         assert set(line) == {"step", "input_wait_ms", "compute_ms", "images_per_s_per_device"}
         assert line["input_wait_ms"] >= 1e3 * SlowInput.SECONDS
         step_ms = line["input_wait_ms"] + line["compute_ms"]
         assert line["images_per_s_per_device"] == pytest.approx(64 / 8 * 1e3 / step_ms)
-    # Checkpoints are saved, and lines written, before the two steps to 6 and the one to 9; a busy machine delays one.
+    # Checkpoints and metrics are written before the windows that end at 6 and 9; a busy machine may delay one of them.
     assert min(line["compute_ms"] for line in lines if line["step"] in (6, 9)) < 120
     script.tiny_trainer().train(script.make_run(tmp_path / "fast"))
     assert min(line["input_wait_ms"] for line in timing_of(tmp_path / "fast")) < 0.5 * 1e3 * SlowInput.SECONDS
@@ -216,7 +216,7 @@ def test_the_first_speed_is_reported_once(tmp_path):
 
 
 class Traced(list):
-    """The steps between which there are traces, instead of traces."""
+    """Records the steps between which the profiler would trace."""
 
     def __init__(self):
         super().__init__()
@@ -260,7 +260,7 @@ def test_the_steps_that_are_traced(traced, caplog, tmp_path, num_steps, first, s
             traced.step = step
             profile.at(step, None)
         assert traced == ([(str(tmp_path / "profile"), *expected)] if expected else [])
-    assert len(traced) == (expected is not None), "and none is left for the end"
+    assert len(traced) == (expected is not None), "and no trace is running at the end"
     assert len(warnings(caplog)) == (expected is None and num_steps > 0 and first < stop)
 
 
@@ -288,7 +288,7 @@ def test_a_run_leaves_a_trace_where_asked(tmp_path, caplog):
         f"{WARM} steps, which this run did not reach"
     ]
     assert not (tmp_path / "short" / "profile").exists()
-    # One that is cut off meanwhile leaves what it has, and lets the next begin.
+    # An interrupted trace is written as far as it is, and does not prevent the next one.
     with cut_at(WARM + 1), pytest.raises(CutError):
         trainer.train(script.make_run(tmp_path / "cut", num_steps=WARM + 3))
     assert traces_below(tmp_path / "cut")

@@ -47,13 +47,13 @@ def data_of(images, labels, *, mean=0.0, std=1.0):
 
 
 def test_steps_are_those_of_one_device_by_hand():
-    """Two steps over eight devices against the whole batch at once, every formula written out."""
+    """Two steps on eight devices, against formulas for the whole batch on one device."""
     images, labels = (x[:200] for x in script.digits())
     mean, std = channel_statistics(images)
     decay, momentum, smoothing, rates = 0.01, 0.9, 0.1, np.float32([0.1, 0.05])
     optimizer = optimizers.create("sgd", momentum=momentum, weight_decay=decay)
     state = make_initializer(script.TinyNet(), optimizer, image_shape=(8, 8, 1))(np.uint32(0))
-    state = jax.device_get(state)  # the steps may take the arrays themselves over
+    state = jax.device_get(state)  # the steps may reuse the memory of the arrays
     params, stats = state.params, state.batch_stats
     velocity = jax.tree.map(jnp.zeros_like, params)
     index = np.random.default_rng(0).permutation(200)[:128].reshape(2, 64).astype(np.int32)
@@ -96,7 +96,7 @@ def test_steps_are_those_of_one_device_by_hand():
 
 
 def test_steps_average_what_they_lead_to():
-    """Every step takes the average on to the variables it gives, at the decay of its number."""
+    """Every step updates the averages with its new variables, with the decay for its number."""
     images, labels = (x[:200] for x in script.digits())
     split = InMemory(images, labels, **dict(zip(("mean", "std"), channel_statistics(images), strict=True)))
     optimizer = optimizers.create("sgd", momentum=0.9, weight_decay=0.0)
@@ -128,7 +128,7 @@ def test_channel_statistics():
     mean, std = channel_statistics(images)
     assert mean.dtype == std.dtype == np.float32
     assert np.allclose(mean, images.mean((0, 1, 2)))
-    assert np.allclose(std, [*images[..., :2].std((0, 1, 2)), 1.0]), "a constant channel is not blown up"
+    assert np.allclose(std, [*images[..., :2].std((0, 1, 2)), 1.0]), "the deviation of a constant channel is 1"
 
 
 def test_initial_parameters_depend_on_the_seed_alone():
@@ -144,7 +144,7 @@ def test_initial_parameters_depend_on_the_seed_alone():
 
 
 class FixedLogits(nn.Module):
-    """A pixel says which row of a table to answer with; the embedding is the pixel."""
+    """A model whose logits are the row of a table that a pixel names; the embedding is the pixel."""
 
     table: tuple
 
@@ -155,7 +155,7 @@ class FixedLogits(nn.Module):
 
 
 def fixed(num_examples, *, num_classes=4, seed=0):
-    """A table of logits, and labels that leave the last class empty."""
+    """Returns a model with its table of logits, images, and labels without the last class."""
     rng = np.random.default_rng(seed)
     table = rng.normal(size=(num_examples, num_classes)).astype(np.float32)
     labels = rng.integers(0, num_classes - 1, num_examples)
@@ -183,7 +183,7 @@ def test_evaluation_counts_every_example_once(num_examples):
 
 
 def test_padding_is_never_counted():
-    """Row 0, with which batches are filled up, is scored extremely; counting it twice would show."""
+    """Row 0, which pads the batches, has an extreme loss, so that counting it twice would be detected."""
     model, table, images, labels = fixed(9)
     table[0] = [1000, 0, 0, 0]
     labels[:] = 1
@@ -207,7 +207,7 @@ def test_embeds_every_row_in_order(num_examples, batch_size):
 
 @pytest.mark.parametrize("num_examples", [3, 30, 41])
 def test_processes_embed_a_share_each_in_equally_many_batches(num_examples):
-    """Processes wait for each other in every batch: also one without rows of its own goes along."""
+    """Processes wait for each other in every batch, so a process without rows takes part too."""
     model, _, images, labels = fixed(num_examples)
     data, found, calls = data_of(images, labels), np.full(num_examples, -1.0), []
     for process in range(2):
@@ -228,7 +228,7 @@ def test_processes_embed_a_share_each_in_equally_many_batches(num_examples):
 
 
 def test_embeddings_are_computed_in_full_float32():
-    """On accelerators the default precision of a float32 product is lower: a CPU cannot show it, the program can."""
+    """The default precision of a float32 product is lower on accelerators; the program shows the requested one."""
     model = models.create("resnet8", num_classes=10, dtype=jnp.float32)
     images = jnp.zeros((4, 8, 8, 1), jnp.uint8)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images.astype(jnp.float32), train=False))
@@ -252,7 +252,7 @@ def test_the_optimizer_must_be_known():
         script.make_trainer(script.TinyNet(), optimizer="sdg")
 
 
-def test_a_run_gives_its_result_and_lines(tiny, tmp_path):
+def test_a_run_returns_its_result_and_writes_metrics(tiny, tmp_path):
     run = script.make_run(tmp_path)
     assert tiny.restore(run) is None
     result = tiny.train(run)
@@ -260,12 +260,12 @@ def test_a_run_gives_its_result_and_lines(tiny, tmp_path):
     assert result["steps"] == script.NUM_STEPS
     assert result["train_seconds"] > 0
     lines = script.read_metrics(tmp_path)
-    assert [line["step"] for line in lines] == [3, 4, 6, 8, 9, 11], "also at every checkpoint"
+    assert [line["step"] for line in lines] == [3, 4, 6, 8, 9, 11], "at every checkpoint too"
     rates = learning_rates(peak=0.1, num_steps=11, warmup_steps=2)
     assert [line["learning_rate"] for line in lines] == [float(rates[line["step"] - 1]) for line in lines]
     assert int(tiny.restore(run).step) == 11
     kept = {path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
-    assert kept == {"8", "11"}, "keep_checkpoints of them"
+    assert kept == {"8", "11"}, "the newest two"
 
 
 def test_a_finished_run_is_only_evaluated_again(tiny, tmp_path):
@@ -279,7 +279,7 @@ def test_a_finished_run_is_only_evaluated_again(tiny, tmp_path):
 
 
 def test_only_kept_examples_are_trained_on(tmp_path):
-    """Images outside of the keep list change nothing but the statistics that normalise, which are kept equal here."""
+    """Images outside of the keep list affect only the statistics for normalisation, which are equal here."""
     images, labels = script.digits()
     keep = np.arange(0, 1400, 3)
     outcomes = []
@@ -300,8 +300,8 @@ def test_only_kept_examples_are_trained_on(tmp_path):
     assert_same(*outcomes)
 
 
-def test_averages_are_what_is_evaluated_and_embedded(tmp_path, capfd):
-    """Both through their stages, against the same by hand, and not what the last step's parameters give."""
+def test_averages_are_evaluated_and_embedded(tmp_path, capfd):
+    """Both stages use the averages, not the parameters of the last step."""
 
     def tiny_net(*args, dtype, axis_name=None, **kwargs):
         return script.TinyNet(dtype=dtype, axis_name=axis_name)
@@ -360,7 +360,7 @@ def test_seeds_and_keep_lists_matter(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_steps_per_call_does_not_matter(tiny, tmp_path):
-    """Not bitwise: XLA fuses differently what it compiles as one program."""
+    """Not bitwise, because XLA fuses operations differently in one program."""
     run = script.make_run(tmp_path / "1", num_steps=12)
     result = tiny.train(run)
     several = script.make_trainer(script.TinyNet(), steps_per_call=4)
@@ -377,7 +377,7 @@ traces = []
 
 
 class CountingNet(script.TinyNet):
-    """Notes every time that its training pass is traced."""
+    """Records every time that its training pass is traced."""
 
     @nn.compact
     def __call__(self, images, *, train):
@@ -395,7 +395,7 @@ def test_all_trials_share_one_compiled_step(tmp_path, caplog):
     traces.clear()
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         trainer.train(script.make_run(tmp_path / "first"))
-        assert traces == [(8, 8, 8, 1)], "one trace, of a device's share of the batch"
+        assert traces == [(8, 8, 8, 1)], "one trace, with a device's share of the batch"
         assert compilations(caplog) > 0
         caplog.clear()
         trainer.train(script.make_run(tmp_path / "seed", seed=5))
@@ -411,7 +411,7 @@ def test_all_trials_share_one_compiled_step(tmp_path, caplog):
 
 @pytest.mark.slow
 def test_devices_do_not_matter(tmp_path, cache):
-    """Seen: all differences below 1e-6, and far over the tolerance where BatchNorm knows no axis."""
+    """Differences seen are below 1e-6; without BatchNorm's axis they are far above the tolerance."""
     outcomes = {8: script.train_and_embed(tmp_path / "8")}
 
     def run_on(num_devices):
@@ -423,7 +423,7 @@ def test_devices_do_not_matter(tmp_path, cache):
         (outcomes[1], restored_on_one), (outcomes[2], restored_on_two) = pool.map(run_on, (1, 2))
     one = outcomes[1]
     assert [int(outcome["devices"]) for outcome in outcomes.values()] == [8, 1, 2]
-    assert one["loss"][-1] < one["loss"][0] - 0.1, "the run has gone somewhere"
+    assert one["loss"][-1] < one["loss"][0] - 0.1, "the loss has fallen"
     assert len(one["loss"]) == 12
     assert one["embedding"].shape == (1400, 128)
     for outcome in (outcomes[2], outcomes[8]):
@@ -431,7 +431,7 @@ def test_devices_do_not_matter(tmp_path, cache):
             assert largest_difference(one, outcome, prefix) < 2e-5, prefix
         assert np.array_equal(outcome["accuracy"], one["accuracy"])
         assert np.array_equal(outcome["class_accuracy"], one["class_accuracy"])
-    # A checkpoint goes from any number of devices to any other.
+    # A checkpoint restores onto any number of devices.
     state_of_eight = {name: array for name, array in outcomes[8].items() if name in restored_on_one}
     assert len(state_of_eight) > 10
     assert_same(restored_on_one, state_of_eight)

@@ -1,4 +1,4 @@
-"""Many trials at once: what each gives, against the same trial alone."""
+"""Trial parallelism: the results of many trials at the same time equal the results of single trials."""
 
 import json
 import os
@@ -25,7 +25,7 @@ without_tensorboard = pytest.fixture(autouse=True)(training_runs.without_tensorb
 cache = pytest.fixture(scope="module", autouse=True)(training_runs.shared_compilations)
 
 TOLERANCE = 2e-5
-"""Of losses and parameters, as between numbers of devices (test_devices_do_not_matter); seen: 5e-7 at most."""
+"""Tolerance of losses and parameters, as in test_devices_do_not_matter; the largest difference seen is 5e-7."""
 
 
 def tiny():
@@ -40,15 +40,15 @@ def assert_close(alone, at_once):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Outcomes of three runs, one after the other over eight devices."""
+    """Outcomes of three runs, trained one after the other on eight devices."""
     with pytest.MonkeyPatch.context() as patch:
         training_runs.without_tensorboard(patch)
         runs = make_runs(tmp_path_factory.mktemp("alone"))
         return [outcome(tiny(), run, tiny().train(run)) for run in runs]
 
 
-def test_together_gives_what_each_gives_alone(tmp_path, alone):
-    """On eight devices: three runs, and five copies of the first, which leave nothing behind."""
+def test_parallel_runs_equal_single_runs(tmp_path, alone):
+    """On eight devices: three runs, and five copies of the first run, which write no files."""
     runs = make_runs(tmp_path)
     results = tiny().train_in_parallel(runs)
     for run, result, expected in zip(runs, results, alone, strict=True):
@@ -59,14 +59,14 @@ def test_together_gives_what_each_gives_alone(tmp_path, alone):
         kept = {path.name for path in (run.directory / "checkpoints").iterdir() if path.name.isdigit()}
         assert kept == {"8", "11"}
     assert sorted(os.listdir(tmp_path)) == ["0", "1", "2"]
-    assert np.ptp(alone[0]["lines"][:, 1]) > 1000 * TOLERANCE, "the losses have gone somewhere"
-    assert largest_difference(alone[0], alone[1], ".params") > 100 * TOLERANCE, "and apart"
+    assert np.ptp(alone[0]["lines"][:, 1]) > 1000 * TOLERANCE, "the losses have changed"
+    assert largest_difference(alone[0], alone[1], ".params") > 100 * TOLERANCE, "the runs differ"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_devices", [1, 2])
 def test_numbers_of_devices(tmp_path, alone, cache, num_devices):
-    """All three on one device; two and one, with a copy, on two."""
+    """Three runs on one device; on two devices, two runs each, one of them a copy."""
     assert run_script("parallel", tmp_path, num_devices=num_devices, cache=cache) == 0
     for k, expected in enumerate(alone):
         found = dict(np.load(tmp_path / f"{k}.npz"))
@@ -77,7 +77,7 @@ def test_numbers_of_devices(tmp_path, alone, cache, num_devices):
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"ema_decay": 0.9}, {"steps_per_call": 4}, {"optimizer": "lars"}])
 def test_settings(tmp_path, settings):
-    """Averages are of each run's own steps; calls of several steps; LARS looks at norms, which are of each run."""
+    """Averages of variables, calls of several steps, and LARS, whose norms must be computed for each run."""
     trainer_of = script.make_trainer(script.TinyNet(), **{**script.DEVICES_SETTINGS, **settings})
     apart, at_once = make_runs(tmp_path / "apart", 2), make_runs(tmp_path / "at_once", 2)
     for one, other, result in zip(apart, at_once, trainer_of.train_in_parallel(at_once), strict=True):
@@ -85,7 +85,7 @@ def test_settings(tmp_path, settings):
 
 
 def test_a_residual_network(tmp_path):
-    """Every convolution and every BatchNorm of a real network, in a step and in evaluation."""
+    """All convolutions and BatchNorms of a real network, in training steps and in evaluation."""
     trainer_of = script.make_trainer(script.resnet8(), **script.DEVICES_SETTINGS)
     apart, at_once = (make_runs(tmp_path / name, 2, num_steps=3) for name in ("apart", "at_once"))
     for one, other, result in zip(apart, at_once, trainer_of.train_in_parallel(at_once), strict=True):
@@ -94,7 +94,7 @@ def test_a_residual_network(tmp_path):
 
 
 def test_runs_on_one_device_do_not_see_each_other(tmp_path):
-    """Other images in one run leave the others as they are, bit for bit: also their BatchNorm statistics."""
+    """Other images in one run change no other run, bit for bit, including its BatchNorm statistics."""
     first, second = ([*make_runs(tmp_path / name, 16)] for name in ("first", "second"))
     second[9] = script.make_run(tmp_path / "second" / "9", seed=77, keep=np.arange(700, 1400))
     states = []
@@ -109,7 +109,7 @@ def test_runs_on_one_device_do_not_see_each_other(tmp_path):
 
 
 def test_convolutions_are_grouped_as_accelerators_know_them():
-    """A CPU cannot show the speed, the program can: kernels' gradients of two runs are convolutions of two groups.
+    """The speed on accelerators is tested by the program: gradients of kernels are convolutions with two groups.
 
     Taken of each run on its own, they would be convolutions with kernels of the size of the images.
     """
@@ -121,7 +121,7 @@ def test_convolutions_are_grouped_as_accelerators_know_them():
     assert text.count("stablehlo.convolution") == 3 * convolutions - 1
 
 
-# Being cut off
+# Interruptions
 
 
 def stop_now():
@@ -135,7 +135,7 @@ def uninterrupted(tmp_path):
     return [script.flatten(tiny().restore(run)) for run in runs]
 
 
-def test_told_to_stop_and_resumed_is_bitwise_the_batch_that_was_not(tmp_path, uninterrupted, monkeypatch):
+def test_stopped_and_resumed_runs_equal_uninterrupted_ones_bitwise(tmp_path, uninterrupted, monkeypatch):
     runs = make_runs(tmp_path / "cut")
     monkeypatch.setattr(stopping, "_requested", False)
     with before_step(6, stop_now), pytest.raises(Stopped, match=r"saved 3 runs \(test to test\) at step \d"):
@@ -149,8 +149,8 @@ def test_told_to_stop_and_resumed_is_bitwise_the_batch_that_was_not(tmp_path, un
         assert script.read_metrics(run.directory) == script.read_metrics(tmp_path / "uninterrupted" / directory)
 
 
-def test_sums_of_windows_that_are_under_way_go_on(tmp_path, monkeypatch):
-    """Told to stop between two lines: the sums so far of each run are saved with its state."""
+def test_sums_of_unfinished_windows_are_resumed(tmp_path, monkeypatch):
+    """SIGTERM between two lines of metrics: the sums so far of each run are saved with its state."""
     settings = {**script.DEVICES_SETTINGS, "log_every_steps": 5, "checkpoint_every_steps": 100}
     trainer_of = script.tiny_trainer(**settings)
     whole, cut = make_runs(tmp_path / "whole"), make_runs(tmp_path / "cut")
@@ -165,7 +165,7 @@ def test_sums_of_windows_that_are_under_way_go_on(tmp_path, monkeypatch):
         assert script.read_metrics(one.directory) == script.read_metrics(other.directory)
 
 
-def test_a_trial_of_a_batch_goes_on_alone_and_the_other_way_round(tmp_path, alone):
+def test_parallel_runs_resume_alone_and_single_runs_in_parallel(tmp_path, alone):
     runs = make_runs(tmp_path)
     with cut_at(8), pytest.raises(training_runs.CutError):
         tiny().train_in_parallel(runs[:2])
@@ -178,7 +178,7 @@ def test_a_trial_of_a_batch_goes_on_alone_and_the_other_way_round(tmp_path, alon
         assert_close(expected, outcome(tiny(), run, result))
 
 
-def test_runs_at_different_steps_are_refused(tmp_path):
+def test_runs_at_different_steps_raise(tmp_path):
     runs = make_runs(tmp_path, 2)
     with cut_at(8), pytest.raises(training_runs.CutError):
         tiny().train(runs[0])
@@ -190,7 +190,7 @@ def test_runs_at_different_steps_are_refused(tmp_path):
 
 
 def test_how_many_fit():
-    """What one and two runs take says what four do, give or take one."""
+    """The memory of one and of two runs predicts the memory of four, up to one run."""
     layout, create_state = tiny()._trial_parallel, tiny()._create_state
     one, four = (layout._bytes(create_state, runs) for runs in (1, 4))
     assert four > one
@@ -208,7 +208,7 @@ def test_how_many_fit():
         assert fitting(10**12) == trial_parallel.MAX_RUNS_PER_DEVICE
 
 
-def test_on_cpu_it_is_one_at_a_time():
+def test_on_cpu_no_runs_are_parallel():
     assert tiny().max_runs_per_device() == 0
 
 
@@ -254,7 +254,7 @@ sys.exit(main.main())
 
 
 def run(*arguments, before_step=(None, "pass"), **options):
-    """A command in a process of its own; before a step something may happen to it."""
+    """Runs a command in another process, which may execute code before a step."""
     step, do = before_step
     return run_process(*arguments, code=RUN.format(step=step, do=do), **options)
 
@@ -268,7 +268,7 @@ def results_of(workdir):
 
 @pytest.fixture(scope="module")
 def one_at_a_time(tmp_path_factory):
-    """A sweep of four trials: its folder, and the results."""
+    """The folder of a sweep of four trials, and its results."""
     folder = tmp_path_factory.mktemp("sweep")
     write_digits(folder / "d.npz")
     done = run("sweep", *JOB, "--workdir=w", cwd=folder)
@@ -302,7 +302,7 @@ def test_a_sweep_of_batches_has_the_results_of_one_of_single_trials(one_at_a_tim
     for path in (folder / "w" / "trials").glob("*/*/manifest.json"):
         other = tmp_path / path.relative_to(folder)
         assert json.loads(other.read_text())["fingerprint"] == json.loads(path.read_text())["fingerprint"]
-    # Either way of running leaves alone what the other has finished, and does what is left.
+    # Both ways of training skip the trials that the other has finished, and train the missing ones.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "w" / "trials").rglob("*")}
     (tmp_path / "w" / "trials" / "full" / "seed1" / "result.json").unlink()
     done = run("sweep", *JOB, "--workdir=w", "--config.sweep.trials_per_device=0", cwd=tmp_path)
@@ -315,7 +315,7 @@ def test_a_sweep_of_batches_has_the_results_of_one_of_single_trials(one_at_a_tim
 
 @pytest.mark.slow
 def test_a_batch_finishes_what_single_trials_began(one_at_a_time, tmp_path):
-    """One trial is finished, one is at step 4: the other two begin together, and the one goes on alone."""
+    """One trial is finished, one is at step 4: the other two are trained in parallel, and the one resumes alone."""
     _, expected = one_at_a_time
     write_digits(tmp_path / "d.npz")
     done = run("train", *JOB, "--workdir=w", cwd=tmp_path)
