@@ -1,16 +1,17 @@
 """What a command would do: its steps, which of them are done, and how long the others are expected to take."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
 from tabulate import tabulate
 
 from data_redundancy.data.tfds.builder import NotPreparedError
+from data_redundancy.experiment import trial_grid
 from data_redundancy.experiment.durations import duration_text
+from data_redundancy.experiment.experiment import Experiment
 from data_redundancy.experiment.result import CommandResult
-from data_redundancy.experiment.trials import TrialResult
 
 _T = TypeVar("_T")
 
@@ -66,12 +67,24 @@ def if_prepared(find: Callable[[], _T]) -> _T | None:
         return None
 
 
-def training_seconds(results: Iterable[TrialResult], num_steps: Sequence[int]) -> float | None:
-    """Returns the seconds that training runs are expected to take, by the median speed of finished trials.
+def remaining_trials(experiment: Experiment, keys: Sequence[trial_grid.Key]) -> tuple[int, float | None]:
+    """Returns how many trials are not finished, and the seconds that they are expected to take.
+
+    The time follows from the median speed of the finished trials of these and of the experiment's sweep; without any,
+    it is None.
 
     Args:
-        results: of finished trials; without any, the time is unknown.
-        num_steps: of each run.
+        experiment: of the trials.
+        keys: of the trials.
     """
-    speeds = [result["train_seconds"] / result["steps"] for result in results]
-    return float(np.median(speeds) * sum(num_steps)) if speeds else None
+    trials, selections = experiment.trials, experiment.selections
+    finished = trial_grid.find_results(trials, trial_grid.find_specs(keys, selections))
+    known = finished or trial_grid.find_results(
+        trials, trial_grid.find_specs(trial_grid.keys(experiment.config), selections)
+    )
+    left = len(keys) - len(finished)
+    if not known:
+        return left, None
+    speed = float(np.median([result["train_seconds"] / result["steps"] for result in known]))
+    num_steps, _ = experiment.fingerprints.durations(experiment.fingerprints.num_train)
+    return left, speed * num_steps * left

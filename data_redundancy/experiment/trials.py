@@ -127,10 +127,6 @@ class Trials:
         run = self._run(spec)
         return run.num_steps, run.warmup_steps, self.trainer.step_of(run)
 
-    def num_steps(self, spec: TrialSpec) -> int:
-        """Returns the number of training steps of a trial."""
-        return self._fingerprints.durations(len(self._keep(spec)))[0]
-
     def max_parallel(self) -> int:
         """Returns how many trials to run at the same time, at most, by `sweep.trials_per_device`; logs a choice."""
         per_device, num_devices = self._config.sweep.trials_per_device, devices.local_devices()

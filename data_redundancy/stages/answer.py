@@ -21,9 +21,9 @@ Example:
 import dataclasses
 import logging
 
-from data_redundancy.experiment import answers, questions, rounds
+from data_redundancy.experiment import answers, questions, rounds, trial_grid
 from data_redundancy.experiment.experiment import Experiment
-from data_redundancy.experiment.preview import Step, step
+from data_redundancy.experiment.preview import Step, if_prepared, remaining_trials, step
 from data_redundancy.experiment.questions import Question
 from data_redundancy.experiment.requirements import commands_before
 from data_redundancy.experiment.trials import can_run_in_parallel
@@ -105,6 +105,16 @@ def preview(experiment: Experiment, options: Options) -> list[Step]:
     for fraction in question.fractions:
         saved = answers.find_saved(experiment.workdir, question, fraction)
         settled = saved is not None and saved["found"] is not None and saved["found"]["next_look"] is None
-        what = f"{per_seed * looks[0]} to {per_seed * looks[-1]} trials for {fraction}, until it is settled"
-        steps.append(step("answer", what, done=settled))
+        what = (
+            f"{per_seed * looks[0]} to {per_seed * looks[-1]} trials for {fraction}; time of the first look"
+        )
+        steps.append(step("answer", what, done=settled, seconds=_first_look_seconds(experiment, question, fraction)))
     return [*before, *steps, Step("report", "run", "index.html and the table")]
+
+
+def _first_look_seconds(experiment: Experiment, question: Question, fraction: float) -> float | None:
+    """The time of the trials of the first look that are not finished."""
+    sweep = question.sweep(fractions=[fraction], num_seeds=question.schedule.looks[0])
+    keys = trial_grid.keys(experiment.vary(**sweep).config)
+    remaining = if_prepared(lambda: remaining_trials(experiment, keys))
+    return None if remaining is None else remaining[1]

@@ -19,7 +19,7 @@ import logging
 
 from data_redundancy.experiment import trial_grid
 from data_redundancy.experiment.experiment import Experiment
-from data_redundancy.experiment.preview import Step, if_prepared, step, training_seconds
+from data_redundancy.experiment.preview import Step, if_prepared, remaining_trials, step
 from data_redundancy.experiment.result import CommandResult
 from data_redundancy.experiment.trials import can_run_in_parallel
 from data_redundancy.runtime import devices
@@ -88,9 +88,5 @@ def preview(experiment: Experiment, options: Options) -> list[Step]:
 
 
 def _preview(experiment: Experiment, keys: list[trial_grid.Key]) -> Step:
-    trials = experiment.trials
-    results = trial_grid.find_results(trials, trial_grid.find_specs(keys, experiment.selections))
-    left = len(keys) - len(results)
-    num_steps = [experiment.fingerprints.durations(len(experiment.dataset.train.labels))[0]] * left
-    what = f"{left or len(keys)} of {len(keys)} trials"
-    return step("sweep", what, done=not left, seconds=training_seconds(results, num_steps))
+    left, seconds = remaining_trials(experiment, keys)
+    return step("sweep", f"{left or len(keys)} of {len(keys)} trials", done=not left, seconds=seconds)

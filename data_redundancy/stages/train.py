@@ -13,11 +13,10 @@ Example:
 import dataclasses
 import logging
 
-from data_redundancy.experiment import trial_grid
 from data_redundancy.experiment.experiment import Experiment
-from data_redundancy.experiment.preview import Step, if_prepared, step, training_seconds
+from data_redundancy.experiment.preview import Step, if_prepared, remaining_trials, step
 from data_redundancy.experiment.result import CommandResult, NoOptions
-from data_redundancy.experiment.trials import TrialSpec
+from data_redundancy.experiment.trials import FULL, TrialSpec
 
 log = logging.getLogger("data_redundancy")
 
@@ -69,8 +68,5 @@ def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
 
 
 def _preview(experiment: Experiment, what: str) -> Step:
-    spec, trials = TrialSpec.full(experiment.config.train.seed), experiment.trials
-    done = trials.result(spec) is not None
-    keys = trial_grid.keys(experiment.config)
-    finished = trial_grid.find_results(trials, trial_grid.find_specs(keys, experiment.selections))
-    return step("train", what, done=done, seconds=training_seconds(finished, [trials.num_steps(spec)]))
+    left, seconds = remaining_trials(experiment, [(FULL, 0.0, experiment.config.train.seed)])
+    return step("train", what, done=not left, seconds=seconds)
