@@ -161,8 +161,10 @@ def set_field(config: ConfigDict, field: str, value: Any, *, source: str | None 
     except InputError as error:
         if source is None:
             raise
-        fix = f"{error.fix.rstrip('.?')}{'?' if '?' in error.fix else '.'} " if error.fix else ""
-        raise InputError(field, error.value, error.requirement, f"{fix}It is set in {source}") from None
+        fix = f"It is set in {source}"
+        if error.fix is not None:
+            fix = f"{error.fix}{'' if error.fix.endswith('?') else '.'} {fix}"
+        raise InputError(field, error.value, error.requirement, fix) from None
     section, name = field.split(".")
     config[section][name] = float(value) if _is_float(field) and isinstance(value, int) else value
 
