@@ -273,7 +273,7 @@ def one_at_a_time(tmp_path_factory):
     write_digits(folder / "d.npz")
     done = run("sweep", *JOB, "--workdir=w", cwd=folder)
     assert done.code == 0, done.err
-    assert "sweep: one trial at a time, as is fastest on CPU (sweep.trials_per_device)" in done.err
+    assert "sweep: one trial at a time, which is fastest on CPU (sweep.trials_per_device)" in done.err
     return folder, results_of(folder / "w")
 
 
