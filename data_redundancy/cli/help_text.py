@@ -117,18 +117,23 @@ def _indent(line: str) -> str:
 
 
 def _fields(command: Command) -> str:
-    """The config fields that a command reads, with type and default."""
-    from data_redundancy.experiment.config_fields import describe_fields
+    """The config fields that a command reads, with type and default; without bounds, which take a while to import."""
+    from data_redundancy.experiment.config_fields import fields_within
+    from data_redundancy.experiment.config_files import load_default
+    from data_redundancy.experiment.config_rules import FIELDS
 
-    fields = list(describe_fields(None, command.reads))
-    longest = max(len(field.name) for field in fields)
+    defaults = load_default().to_dict()
+    fields = fields_within(command.reads)
+    longest = max(map(len, fields))
     blocks = [
         _paragraph(
             "config fields that it reads, as --config.SECTION.FIELD=VALUE; `data-redundancy fields` describes them:"
         )
     ]
     for field in fields:
-        blocks += _wrap(f"{field.type}, default {field.default!r}", f"  {field.name:{longest}}  ", " " * (longest + 4))
+        section, name = field.split(".")
+        described = f"{FIELDS[field].rule.type_name()}, default {defaults[section][name]!r}"
+        blocks += _wrap(described, f"  {field:{longest}}  ", " " * (longest + 4))
     return "\n".join(blocks)
 
 

@@ -62,18 +62,23 @@ def describe_fields(config: ConfigDict | None, names: Iterable[str]) -> Iterator
         names: of sections, or of fields as SECTION.FIELD.
     """
     config = config_files.load_default() if config is None else config
-    wanted = tuple(names)
-    for name, field in FIELDS.items():
+    for name in fields_within(names):
+        field = FIELDS[name]
         section, key = name.split(".")
-        if section in wanted or name in wanted:
-            yield FieldDescription(
-                name=name,
-                type=field.rule.type_name(),
-                default=config[section][key],
-                allowed=field.rule.allowed(),
-                reason=field.reason,
-                comment=comments().get(name, ""),
-            )
+        yield FieldDescription(
+            name=name,
+            type=field.rule.type_name(),
+            default=config[section][key],
+            allowed=field.rule.allowed(),
+            reason=field.reason,
+            comment=comments().get(name, ""),
+        )
+
+
+def fields_within(names: Iterable[str]) -> list[str]:
+    """Returns the fields, as SECTION.FIELD, that are named or whose sections are."""
+    wanted = set(names)
+    return [field for field in FIELDS if field in wanted or field.partition(".")[0] in wanted]
 
 
 @functools.cache

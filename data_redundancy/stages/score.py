@@ -75,7 +75,7 @@ def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
     del options
     names, seeds = score_names(experiment.config), experiment.config.score.seeds
     if not names:
-        return []
+        return [step("score", "scores, which no method needs", done=True)]
     what = f"{', '.join(names)} by runs with seeds {', '.join(map(str, seeds))}"
     done = if_prepared(lambda: not any(experiment.score_runs(names).todo(seed) for seed in seeds))
     return [step("score", what, done=done)]

@@ -163,7 +163,7 @@ class Progress:
         self._shown: dict[str, str] = {}
         self._start = self._last_line = time.monotonic()
         self._bar = None
-        if _stderr_is_terminal():
+        if _stderr_is_terminal() and log.isEnabledFor(logging.INFO):
             self._bar = tqdm(total=total, initial=initial, desc=label, unit=f" {unit}", dynamic_ncols=True, leave=False)
 
     def update(self, done: int, numbers: Mapping[str, float | str] | None = None) -> None:

@@ -315,9 +315,9 @@ def test_select_from_arrays_equals_the_api(capfd, arrays, overrides):
         assert re.match(what, announced[0])
     assert kept == f"select: kept 45 of 60 ({os.path.join('kept', 'keep.npy')})"
     assert sorted(os.listdir("kept")) == ["examples.parquet", "keep.npy", "manifest.json"]
-    dendrograms = dr.cluster_classes(*arrays, linkage=overrides.get("cluster.linkage", "complete"))
+    dendrograms = dr.cluster(*arrays, linkage=overrides.get("cluster.linkage", "complete"))
     options = {name.partition(".")[2]: value for name, value in overrides.items() if name.startswith("select")}
-    expected = dr.select(dendrograms, 0.25, **options)
+    expected = dr.select(dendrograms, prune_fraction=0.25, **options)
     assert np.array_equal(np.load("kept/keep.npy"), expected.keep)
     rows = pq.read_table("kept/examples.parquet").to_pydict()
     assert rows["kept"] == expected.kept.tolist()

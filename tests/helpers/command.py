@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -139,6 +140,13 @@ def tree(folder: str | os.PathLike[str] = ".") -> dict[str, int | None]:
     """Every file below a folder, with the time it was written, and every directory."""
     found = sorted(pathlib.Path(folder).rglob("*"))
     return {str(path): path.stat().st_mtime_ns if path.is_file() else None for path in found}
+
+
+def unpack_old_workdir(folder: pathlib.Path) -> pathlib.Path:
+    """Unpacks data.npz and w/, a workdir of version 0.1.0 with one trial that was cut off at step 4 of 8."""
+    with tarfile.open(pathlib.Path(__file__).parents[1] / "fixtures" / "workdir_0.1.0.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "w"
 
 
 def write_digits(path: pathlib.Path, num_train: int = 200, num_test: int = 60, **replaced) -> pathlib.Path:
