@@ -281,6 +281,6 @@ def test_the_help(capfd):
 
 
 def test_a_reader_that_has_seen_enough(selections):
-    command = f"{sys.executable} -m data_redundancy.cli.main diff r r | true; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m data_redundancy diff r r | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=selections, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("0\n", "")

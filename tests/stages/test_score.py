@@ -159,8 +159,8 @@ sys.path.insert(0, {str(TESTS)!r})
 import numpy as np, jax
 from helpers.joining import join
 join(sys.argv[1:])
-import test_scores
-np.savez(f"{{jax.device_count()}}-{{jax.process_index()}}.npz", **test_scores.all_scores())
+from stages import test_score
+np.savez(f"{{jax.device_count()}}-{{jax.process_index()}}.npz", **test_score.all_scores())
 """
 
 
@@ -479,7 +479,7 @@ def test_one_more_seed_and_one_method_less(folder, capfd):
     assert run_here(capfd, "select", *command(*options)).code == 0
     done = run_here(capfd, "select", *more, *options)
     assert done.code == 2
-    assert "was made from something else: score.seeds: [0, 1] there, [0, 1, 2] now" in done.err
+    assert "was made with different inputs: score.seeds was [0, 1] and is now [0, 1, 2]." in done.err
 
 
 @pytest.mark.parametrize(("call", "seed0_is_done"), [(3, False), (6, True)])
@@ -519,7 +519,7 @@ def test_a_run_that_lost_something_says_so(empty, capfd):
     os.remove("w/scores/run-seed0/mistaken/6.npy")
     done = run_here(capfd, "score", *alone)
     assert done.code == 2
-    assert "run-seed0: has lost what it gave of forgetting; remove the directory and run the stage 'score'" in done.err
+    assert "run-seed0: has lost what the scores forgetting are computed from. Remove the directory and run" in done.err
 
 
 def test_no_method_needs_scores(empty, capfd):
@@ -535,15 +535,17 @@ def test_without_the_scores(empty, capfd, stage, method):
     done = run_here(capfd, stage, *command(f"--config.select.method={method}", methods=method))
     assert done.code == 2
     last = done.err.splitlines()[-1]
-    assert re.search(rf"/w/scores/{name}/seed0: not there; run the stage 'score' first, with the same --config", last)
+    assert re.search(
+        rf"/w/scores/{name}/seed0: does not exist\. Run 'data-redundancy score' with this workdir first", last
+    )
 
 
 @pytest.mark.parametrize("stage", ["select", "sweep"])
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda x: np.where(np.arange(200) == 17, np.nan, x), "index 17 is nan, but finite numbers are needed"),
-        (lambda x: x[:199], r"shape \(199,\), but one number for each of 200 examples is needed"),
+        (lambda x: np.where(np.arange(200) == 17, np.nan, x), "must have finite numbers, but index 17 is nan"),
+        (lambda x: x[:199], r"must have one number for each of 200 examples, but has shape \(199,\)"),
     ],
 )
 def test_scores_that_someone_changed(folder, capfd, stage, change, told):
@@ -558,7 +560,7 @@ def test_scores_that_someone_changed(folder, capfd, stage, change, told):
 def test_scores_of_another_training(folder, capfd):
     done = run_here(capfd, "score", *command("--config.train.learning_rate=0.03"))
     assert done.code == 2
-    assert "seed0 was made from something else: train.learning_rate: 0.02 there, 0.03 now" in done.err
+    assert "seed0: was made with different inputs: train.learning_rate was 0.02 and is now 0.03." in done.err
 
 
 @pytest.mark.parametrize(
@@ -571,12 +573,12 @@ def test_scores_of_another_training(folder, capfd):
         ),
         (
             "score.forgetting_epochs=1.5",
-            "--config.score.forgetting_epochs=1.5: forgetting is counted from one end of an epoch to the next, which "
-            "takes at least 12 steps; here are 9",
+            "--config.score.forgetting_epochs=1.5: makes 9 steps, but forgetting is counted between the ends of two "
+            "epochs and needs at least 12",
         ),
-        ("score.epochs=0", "--config.score.epochs=0.0: must be greater than 0"),
-        ("score.seeds=-1", "--config.score.seeds=(-1,): must be one or more different values in brackets, each "),
-        ("score.seeds=(1,1)", "--config.score.seeds=(1, 1): must be one or more different values in brackets, each "),
+        ("score.epochs=0", "--config.score.epochs=0: must be a number greater than 0 and at most 100,000"),
+        ("score.seeds=-1", "--config.score.seeds=-1: must be one or more different values in brackets, each "),
+        ("score.seeds=(1,1)", "--config.score.seeds=(1,1): must be one or more different values in brackets, each "),
     ],
 )
 def test_what_cannot_be_scored(empty, capfd, override, told):
@@ -601,7 +603,7 @@ def test_a_whole_job_scores_before_it_selects(empty, capfd):
 def test_two_processes_score_as_one(tmp_path):
     """The real model: they are as near to each other as other sums and 6 steps of training let them."""
     write_digits(tmp_path / "d.npz")
-    score = ("-m", "data_redundancy.cli.main", "score", *command(methods="el2n,forgetting"))
+    score = ("-m", "data_redundancy", "score", *command(methods="el2n,forgetting"))
     one = popen([*score, "--workdir=one"], cwd=tmp_path, devices=2)
     for code, _, err in [*ends([one]), *ends(start_all([*score, "--workdir=two"], cwd=tmp_path, devices=1))]:
         assert code == 0, err
