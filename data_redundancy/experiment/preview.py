@@ -1,5 +1,6 @@
 """What a command would do: its steps, which of them are done, and how long the others are expected to take."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -8,10 +9,13 @@ import numpy as np
 from tabulate import tabulate
 
 from data_redundancy.data.tfds.builder import NotPreparedError
+from data_redundancy.errors import InputError
 from data_redundancy.experiment import trial_grid
 from data_redundancy.experiment.durations import duration_text
 from data_redundancy.experiment.experiment import Experiment
 from data_redundancy.experiment.result import CommandResult
+from data_redundancy.experiment.trials import TrialResult
+from data_redundancy.selection.allocation import num_pruned
 
 _T = TypeVar("_T")
 
@@ -68,23 +72,40 @@ def if_prepared(find: Callable[[], _T]) -> _T | None:
 
 
 def remaining_trials(experiment: Experiment, keys: Sequence[trial_grid.Key]) -> tuple[int, float | None]:
-    """Returns how many trials are not finished, and the seconds that they are expected to take.
-
-    The time follows from the median speed of the finished trials of these and of the experiment's sweep; without any,
-    it is None.
+    """Returns how many trials are not finished, and the seconds that they are expected to take, None if unknown.
 
     Args:
         experiment: of the trials.
         keys: of the trials.
     """
-    trials, selections = experiment.trials, experiment.selections
-    finished = trial_grid.find_results(trials, trial_grid.find_specs(keys, selections))
-    known = finished or trial_grid.find_results(
-        trials, trial_grid.find_specs(trial_grid.keys(experiment.config), selections)
-    )
-    left = len(keys) - len(finished)
-    if not known:
-        return left, None
-    speed = float(np.median([result["train_seconds"] / result["steps"] for result in known]))
-    num_steps, _ = experiment.fingerprints.durations(experiment.fingerprints.num_train)
-    return left, speed * num_steps * left
+    finished = trial_grid.find_results(experiment.trials, trial_grid.find_specs(keys, experiment.selections))
+    done = {(result["method"], result["prune_fraction"], result["seed"]) for result in finished}
+    left = [key for key in keys if key not in done]
+    num_train = experiment.fingerprints.num_train
+    num_steps = [experiment.fingerprints.durations(num_train - num_pruned(num_train, key[1]))[0] for key in left]
+    return len(left), training_seconds(experiment, sum(num_steps), finished)
+
+
+def training_seconds(experiment: Experiment, num_steps: int, finished: Sequence[TrialResult] = ()) -> float | None:
+    """Returns the seconds that training steps are expected to take, by the median speed of finished trials.
+
+    Args:
+        experiment: of the training.
+        num_steps: of all runs together.
+        finished: results of trials to measure by; without any, those of the experiment's sweep.
+
+    Returns:
+        None if no trial is finished.
+    """
+    known = finished or _finished_trials(experiment)
+    speeds = [result["train_seconds"] / result["steps"] for result in known]
+    return float(np.median(speeds)) * num_steps if speeds else None
+
+
+def _finished_trials(experiment: Experiment) -> Sequence[TrialResult]:
+    """The results of the experiment's sweep, but for trials of another config, which only the sweep rejects."""
+    found: list[TrialResult] = []
+    for key in trial_grid.keys(experiment.config):
+        with contextlib.suppress(InputError):
+            found += trial_grid.find_results(experiment.trials, trial_grid.find_specs([key], experiment.selections))
+    return found

@@ -19,7 +19,7 @@ import dataclasses
 import logging
 
 from data_redundancy.experiment.experiment import Experiment
-from data_redundancy.experiment.preview import Step, if_prepared, step
+from data_redundancy.experiment.preview import Step, if_prepared, step, training_seconds
 from data_redundancy.experiment.requirements import score_names
 from data_redundancy.experiment.result import CommandResult, NoOptions
 
@@ -77,5 +77,11 @@ def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
     if not names:
         return [step("score", "scores, which no method needs", done=True)]
     what = f"{', '.join(names)} by runs with seeds {', '.join(map(str, seeds))}"
-    done = if_prepared(lambda: not any(experiment.score_runs(names).todo(seed) for seed in seeds))
-    return [step("score", what, done=done)]
+    return [if_prepared(lambda: _preview(experiment, names, what)) or step("score", what, done=None)]
+
+
+def _preview(experiment: Experiment, names: list[str], what: str) -> Step:
+    runs = experiment.score_runs(names)
+    todo = [seed for seed in experiment.config.score.seeds if runs.todo(seed)]
+    num_steps = max(experiment.fingerprints.score_steps(name)[-1] for name in names)
+    return step("score", what, done=not todo, seconds=training_seconds(experiment, len(todo) * num_steps))
