@@ -22,7 +22,7 @@ from data_redundancy.data.tfds.builder import resolve_data_dir
 from data_redundancy.errors import InputError, arguments_named
 from data_redundancy.experiment import dataset as datasets
 from data_redundancy.experiment.experiment import Experiment
-from data_redundancy.experiment.preview import Step, step
+from data_redundancy.experiment.preview import Step, if_prepared, step
 from data_redundancy.experiment.result import CommandResult, NoOptions
 from data_redundancy.runtime import devices
 
@@ -61,10 +61,7 @@ def run(experiment: Experiment, options: NoOptions) -> PrepareResult:
     """Runs the command."""
     del options
     directory, skipped = _prepare(experiment.config)
-    # Checked now: training may take hours before a selection needs them.
-    select, sweep = experiment.config.select, experiment.config.sweep
-    experiment.check_selections("select.fraction", [select.fraction], [select.method])
-    experiment.check_selections("sweep.fractions", sweep.fractions, sweep.methods)
+    _check_selections(experiment)
     dataset = experiment.dataset
     return PrepareResult(
         dataset=dataset.name,
@@ -74,6 +71,13 @@ def run(experiment: Experiment, options: NoOptions) -> PrepareResult:
         class_names=tuple(dataset.class_names),
         skipped=skipped,
     )
+
+
+def _check_selections(experiment: Experiment) -> None:
+    """Raises InputError for fractions that do not fit the data: training may take hours before a selection is made."""
+    select, sweep = experiment.config.select, experiment.config.sweep
+    experiment.check_selections("select.fraction", [select.fraction], [select.method])
+    experiment.check_selections("sweep.fractions", sweep.fractions, sweep.methods)
 
 
 def _prepare(config: ConfigDict) -> tuple[str | None, bool]:
@@ -130,6 +134,13 @@ def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
     del options
     config = experiment.config
     if config.dataset.name.endswith(".npz") or config.prepare.source is None:
+        if config.input.mode == "memory":
+            _check_selections(experiment)
+        else:
+            if_prepared(lambda: _check_selections(experiment))
         return [step("prepare", f"{config.dataset.name} is read as it is", done=True)]
+    _check_named(config)
     directory = _directory(config)
+    if directory.exists():
+        if_prepared(lambda: _check_selections(experiment))
     return [step("prepare", f"the data set {directory} from {config.prepare.source}", done=directory.exists())]

@@ -131,6 +131,9 @@ def preview(experiment: Experiment | EmbeddingExperiment, options: Options) -> l
         selections = experiment.selections
         if options.veto is not None:
             selections = selections.with_veto(experiment.read_veto(options.veto))
-        return selections.load(select.method, select.fraction, select.seed) is not None
+        if selections.load(select.method, select.fraction, select.seed) is not None:
+            return True
+        experiment.check_selections("select.fraction", [select.fraction], [select.method])
+        return False
 
     return [step("select", what, done=if_prepared(exists))]

@@ -88,5 +88,7 @@ def preview(experiment: Experiment, options: Options) -> list[Step]:
 
 
 def _preview(experiment: Experiment, keys: list[trial_grid.Key]) -> Step:
+    sweep = experiment.config.sweep
+    experiment.check_selections("sweep.fractions", sweep.fractions, sweep.methods)
     left, seconds = remaining_trials(experiment, keys)
     return step("sweep", f"{left or len(keys)} of {len(keys)} trials", done=not left, seconds=seconds)
