@@ -45,7 +45,7 @@ from data_redundancy.clustering.distances import fixed_point_unit_vectors_of
 out = pathlib.Path(sys.argv[1])
 x, labels = np.load(out / "e.npy"), np.load(out / "l.npy")
 for linkage in ("complete", "average"):
-    on_device = dr.cluster_classes(x, labels, linkage=linkage)
+    on_device = dr.cluster(x, labels, linkage=linkage)
     for label, tree in on_device.trees.items():
         units = fixed_point_unit_vectors_of(x, tree.members)
         between = dense.cluster_distances(units, np.arange(len(units)), linkage)

@@ -64,9 +64,9 @@ def ours(x, labels, method, fraction, scope):
     within = labels if scope == "class" else np.zeros_like(labels)
     trees = None
     if "dendrograms" in METHODS[method].needs:
-        from data_redundancy import cluster_classes
+        from data_redundancy import cluster
 
-        trees = cluster_classes(x, labels, max_prune_fraction=max(FRACTIONS), scope=scope)
+        trees = cluster(x, labels, max_prune_fraction=max(FRACTIONS), scope=scope)
     pool = Pool(within, x, trees, scores, classes=labels)
     return lambda: select(pool, method=method, prune_fraction=fraction).keep
 

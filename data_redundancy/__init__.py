@@ -1,33 +1,35 @@
-"""Find the training images that can go.
+"""Finds the training images that a classifier does not need.
 
-The public Python API, for embeddings from anywhere:
+The Python API, for embeddings from any model:
 
     import data_redundancy as dr
 
-    dendrograms = dr.cluster_classes(embeddings, labels)  # [N, D] floats, [N] integers
-    selection = dr.select(dendrograms, prune_fraction=0.1)
+    selection = dr.select(embeddings, labels, prune_fraction=0.1)  # [N, D] floats; [N] integers or strings
     images[selection.keep]
-    dr.write_gallery("gallery", selection, embeddings=embeddings, labels=labels, images=images)  # to look at it
+
+`dr.cluster` clusters once for selections at several fractions. `selection.save`, `.to_pandas`, `.groups` and `.plot`
+write and show a selection, `dr.load_selection` reads one, and `dr.write_gallery` writes a page to look at the images.
 """
 
+import functools
 import importlib
-import math
 import os
-from numbers import Real
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from data_redundancy.errors import InputError, choice_error
+from data_redundancy.errors import InputError
 from data_redundancy.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from etils import epath
     from numpy.typing import ArrayLike
 
-    from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
-    from data_redundancy.clustering.linkage import cut, linkage
-    from data_redundancy.selection import Selection
+    from data_redundancy.api import Dendrograms, Selection, cluster, load_selection, select
+    from data_redundancy.clustering.dendrograms import Dendrogram
+    from data_redundancy.selection import result
 
 __all__ = [
     "Dendrogram",
@@ -35,21 +37,22 @@ __all__ = [
     "InputError",
     "Selection",
     "__version__",
-    "cluster_classes",
+    "cluster",
     "cut",
     "linkage",
+    "load_selection",
     "select",
     "write_gallery",
 ]
 
-# Loaded when first asked for: JAX and SciPy take longer to import than `data-redundancy --help` should take to answer.
+# Imported when first used: JAX and SciPy take longer to import than `data-redundancy --help` should take.
 _HOMES = {
     "Dendrogram": "data_redundancy.clustering.dendrograms",
-    "Dendrograms": "data_redundancy.clustering.dendrograms",
-    "Selection": "data_redundancy.selection",
-    "cut": "data_redundancy.clustering.linkage",
-    "linkage": "data_redundancy.clustering.linkage",
+    **dict.fromkeys(("Dendrograms", "Selection", "cluster", "load_selection", "select"), "data_redundancy.api"),
 }
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def __getattr__(name: str) -> Any:
@@ -59,112 +62,101 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | _HOMES.keys())
+    return __all__
 
 
+def _accept_old_names(**new_names: str) -> "Callable[[Callable[_P, _T]], Callable[_P, _T]]":
+    """Makes a function accept parameters by their old names, with a DeprecationWarning.
+
+    Args:
+        **new_names: the new name for every old name.
+    """
+
+    def decorate(function: "Callable[_P, _T]") -> "Callable[_P, _T]":
+        @functools.wraps(function)
+        def accepting(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            for old in new_names.keys() & kwargs.keys():
+                change = f"the parameter {old} of {function.__name__} is now called {new_names[old]}"
+                warnings.warn(change, DeprecationWarning, stacklevel=2)
+                kwargs[new_names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return accepting
+
+    return decorate
+
+
+@_accept_old_names(method="linkage")
+def linkage(x: "ArrayLike", linkage: str = "complete") -> "np.ndarray":
+    """Clusters the rows of `x` bottom-up by cosine distance, exactly and equally on every machine.
+
+    Args:
+        x: [n, D] floats or integers.
+        linkage: the distance between clusters: of their farthest members (`complete`), of their nearest members
+            (`single`), or the mean over all pairs of members (`average`).
+
+    Returns:
+        Z [n-1, 4] float64 as `scipy.cluster.hierarchy.linkage` defines it: row i merges clusters `Z[i, 0]` and
+        `Z[i, 1]` at height `Z[i, 2]` into cluster n+i of `Z[i, 3]` rows.
+
+    Raises:
+        InputError: a parameter is invalid, a row has NaN, an infinity or only zeros, or memory does not suffice.
+
+    Example:
+        >>> dr.linkage([[1, 0], [2, 0], [0, 1]])
+        array([[0., 1., 0., 2.],
+               [2., 3., 1., 3.]])
+
+    References:
+        Müllner, "Modern hierarchical, agglomerative clustering algorithms", 2011, https://arxiv.org/abs/1109.2378
+    """
+    from data_redundancy.api import as_matrix
+    from data_redundancy.clustering import linkage as exact
+
+    return exact.linkage(as_matrix(x, "x"), linkage)
+
+
+@_accept_old_names(method="linkage")
+def cut(x: "ArrayLike", num_clusters: int, linkage: str = "complete") -> "np.ndarray":
+    """Clusters the rows of `x` bottom-up by cosine distance until `num_clusters` are left.
+
+    Only the merges down to that number are computed, which is much faster than the whole tree if it is close to n.
+
+    Args:
+        x: [n, D] floats or integers.
+        num_clusters: from 1 to n.
+        linkage: as of `linkage`.
+
+    Returns:
+        [n] int64, the cluster of every row, from 0; clusters are numbered by their lowest members.
+
+    Raises:
+        InputError: a parameter is invalid, a row has NaN, an infinity or only zeros, or memory does not suffice.
+
+    Example:
+        >>> dr.cut([[1, 0], [0, 1], [2, 0]], num_clusters=2)
+        array([0, 1, 0])
+    """
+    from data_redundancy.api import as_matrix
+    from data_redundancy.clustering import linkage as exact
+
+    return exact.cut(as_matrix(x, "x"), num_clusters, linkage)
+
+
+@_accept_old_names(method="linkage")
 def cluster_classes(
-    embeddings: "ArrayLike",
-    labels: "ArrayLike | None" = None,
-    *,
-    linkage: str = "complete",
-    scope: str = "class",
-    max_prune_fraction: float | None = None,
-    memory_limit_gb: float | None = None,
-    progress: "Callable[[Sequence[int]], Sequence[int]] | None" = None,
+    embeddings: "ArrayLike", labels: "ArrayLike | None" = None, *, scope: str = "class", **options: Any
 ) -> "Dendrograms":
-    """Clusters every class, or the whole data set, bottom-up under the cosine distance; exact, the same everywhere.
+    """Clusters as `cluster` does, which is its new name; the default scope is `class`."""
+    from data_redundancy.api import cluster
 
-    Args:
-      embeddings: [N, D] floats or integers.
-      labels: [N] integers, not negative; not needed where `scope` is `dataset`.
-      linkage: `complete`, `average` or `single`.
-      scope: `class` gives every class a tree of its own; `dataset` ignores the labels, for one tree of everything.
-      max_prune_fraction: the largest fraction that will be pruned, the same share of every class; trees are truncated
-        there, which takes a small part of the time and memory. By default they are whole, as cuts at one height of all
-        trees (`allocation="global"`) may need them.
-      memory_limit_gb: in 1e9 bytes; by default 60% of what is free.
-      progress: wraps the list of classes that is being worked through, as `tqdm.tqdm` does.
-
-    Returns:
-      The trees.
-
-    Raises:
-      InputError: an argument that is not allowed, lengths that differ, embeddings that hold NaN, an infinity or a zero
-        vector (the first offending index is named), or more examples than there is memory for.
-    """
-    import numpy as np
-
-    from data_redundancy.clustering import classwise
-    from data_redundancy.clustering.distances import as_float_matrix
-    from data_redundancy.selection import allocation
-    from data_redundancy.selection.grouping import check_labels
-
-    if scope not in ("class", "dataset"):
-        raise choice_error("scope", scope, ("class", "dataset"))
-    is_number = isinstance(memory_limit_gb, Real) and not isinstance(memory_limit_gb, bool)
-    if memory_limit_gb is not None and not (is_number and 0 < memory_limit_gb < math.inf):
-        raise InputError("memory_limit_gb", memory_limit_gb, "must be a number greater than 0")
-    embeddings = as_float_matrix(embeddings, "embeddings")
-    if labels is None and scope == "class":
-        raise InputError("labels", None, "must be given if scope is 'class'")
-    labels = np.zeros(len(embeddings), np.int64) if labels is None else check_labels(labels, len(embeddings))
-    if scope == "dataset":
-        labels = np.zeros_like(labels)
-    return classwise.cluster_classes(
-        embeddings,
-        labels,
-        linkage=linkage,
-        num_merges=None if max_prune_fraction is None else allocation.most_pruned(labels, max_prune_fraction),
-        memory_limit=None if memory_limit_gb is None else memory_limit_gb * 1e9,
-        progress=progress,
-    )
-
-
-def select(
-    dendrograms: "Dendrograms",
-    prune_fraction: float = 0.1,
-    *,
-    method: str = "agglomerative",
-    allocation: str = "per_class",
-    representative: str = "centroid",
-    seed: int = 0,
-) -> "Selection":
-    """Selects the examples to keep from a clustered data set.
-
-    Args:
-      dendrograms: as from `cluster_classes`. Cutting costs little: select as often as you like.
-      prune_fraction: the share of examples to remove, at least 0 and less than 1; of N examples exactly
-        `round(prune_fraction * N)` go, and every class keeps at least one.
-      method: `agglomerative` keeps one representative of every cluster, `random` a random subset of every class.
-      allocation: `per_class` takes the same share of every class, `global` cuts all trees at one height.
-      representative: for `agglomerative`, the member that stands for its cluster: `centroid`, the nearest to the
-        cluster's centre; `medoid`, the nearest to all members; `nested`, one that already stood for a part of the
-        cluster, so that a class which gives up more keeps a subset of what it kept.
-      seed: for `random`; not negative.
-
-    Returns:
-      The selection: `.keep` [K] int64, and for every example `.cluster`, `.representative` and `.distance`.
-
-    Raises:
-      InputError: an unknown method, allocation or rule for representatives, a negative seed, or a prune fraction that
-        is out of range, too large to leave one example of every class, or deeper than truncated trees go.
-    """
-    from data_redundancy import selection
-
-    pool = selection.Pool(dendrograms.labels, dendrograms.embeddings, dendrograms)
-    return selection.select(
-        pool,
-        method=method,
-        prune_fraction=prune_fraction,
-        allocation=allocation,
-        representative=representative,
-        seed=seed,
-    )
+    warnings.warn("cluster_classes is now called cluster", DeprecationWarning, stacklevel=3)
+    return cluster(embeddings, labels, scope=scope, **options)
 
 
 def write_gallery(
-    directory: str | os.PathLike,
-    selection: "Selection",
+    directory: str | os.PathLike[str],
+    selection: "result.Selection",
     *,
     embeddings: "ArrayLike",
     labels: "ArrayLike | None" = None,
@@ -174,57 +166,63 @@ def write_gallery(
     title: str = "Redundant images",
     max_warnings: int = 200,
 ) -> "epath.Path":
-    """Writes a gallery of what a selection prunes, one HTML file that opens from disk.
+    """Writes a gallery of the images that a selection prunes: one HTML file that a browser opens from disk.
 
     Args:
-      directory: becomes the gallery's; index.html in it is replaced, and thumbnails lie beside that where there are too
-        many to be part of it.
-      selection: as from `select`, of N examples.
-      embeddings: [N, D] floats or integers, for the map and for near-duplicates with different labels.
-      labels: [N] integers, not negative; with them, near-duplicates that have different labels are shown.
-      images: [N, H, W, C] uint8, or [N, H, W]; without them, the groups are shown by index and id.
-      class_names: a name for every label.
-      ids: [N] strings to search by.
-      title: of the page.
-      max_warnings: how many near-duplicates to show, the nearest; 0 leaves out comparing all pairs.
+        directory: where index.html is written or replaced, with the thumbnails in a folder if there are many.
+        selection: as returned by `select`, of N examples.
+        embeddings: [N, D] floats or integers, for the map and the search for near-duplicates.
+        labels: [N] integers, not negative, or strings; by default the labels of the selection. With labels, the gallery
+            shows near-duplicates that have different labels.
+        images: [N, H, W, C] or [N, H, W] uint8; without images, the gallery shows indices and ids.
+        class_names: a name for every label; by default the class names of the selection, or the labels.
+        ids: [N] strings to search for; by default the ids or file names of the selection.
+        title: the title of the page.
+        max_warnings: the largest number of near-duplicates to show; 0 skips the search, which compares all pairs.
 
     Returns:
-      The path of index.html.
+        The path of index.html.
 
     Raises:
-      InputError: arguments that do not belong together, or a directory that cannot be written.
+        InputError: a parameter is invalid or does not fit the others, or `directory` cannot be written.
     """
-    import numpy as np
-
-    from data_redundancy.clustering import near_duplicates
-    from data_redundancy.clustering.distances import check_embeddings
+    from data_redundancy.api import as_classes, as_matrix
+    from data_redundancy.clustering.near_duplicates import NO_PAIRS, find_near_duplicates
     from data_redundancy.gallery import NearDuplicates, arrays, default_near_duplicate
-    from data_redundancy.selection.grouping import check_labels
+    from data_redundancy.store import filesystems
 
-    embeddings = check_embeddings(embeddings)
-    if len(embeddings) != selection.num_examples:
-        requirement = f"must have one row per example, but has {len(embeddings)} for {selection.num_examples} examples"
+    x = as_matrix(embeddings, "embeddings")
+    if len(x) != selection.num_examples:
+        requirement = f"must have one row per example, but has {len(x)} for {selection.num_examples} examples"
         raise InputError("embeddings", None, requirement)
     if max_warnings < 0:
         raise InputError("max_warnings", max_warnings, "must be at least 0")
-    has_labels = labels is not None
-    labels = check_labels(labels, len(embeddings)) if has_labels else np.zeros(len(embeddings), np.int64)
-    train, names = arrays.split(labels, images=images, class_names=class_names, ids=ids)
+    labels, class_names, ids = _defaults_from(selection, labels, class_names, ids)
+    classes, given, label_names = as_classes(labels, len(x), None)
+    train, names = arrays.split(classes, images=images, class_names=class_names or label_names, ids=ids)
     selected = arrays.selected(selection)
-    height, errors, notes = default_near_duplicate(selected), near_duplicates.NO_PAIRS, []
-    if has_labels and max_warnings and height is not None:
-        errors, _ = near_duplicates.find_near_duplicates(embeddings, labels, height=height, limit=max_warnings)
-        notes.append(f"Near-duplicates are images at a cosine distance of at most {height:.3g}.")
-    else:
-        notes.append("Near-duplicates with different labels were not looked for.")
-    found = NearDuplicates(*((p.first, p.second, p.distance) for p in (errors, near_duplicates.NO_PAIRS)))
+    height, errors = default_near_duplicate(selected), NO_PAIRS
+    note = "Near-duplicates with different labels were not looked for."
+    if given is not None and max_warnings and height is not None:
+        errors, _ = find_near_duplicates(x, classes, height=height, limit=max_warnings)
+        note = f"Near-duplicates are images at a cosine distance of at most {height:.3g}."
     return arrays.write(
-        directory,
+        filesystems.locate(directory, "directory"),
         selected,
-        embeddings=embeddings,
+        embeddings=x,
         train=train,
         class_names=names,
         title=title,
-        near_duplicates=found,
-        notes=notes,
+        near_duplicates=NearDuplicates(*((p.first, p.second, p.distance) for p in (errors, NO_PAIRS))),
+        notes=[note],
     )
+
+
+def _defaults_from(selection: Any, labels: Any, class_names: Any, ids: Any) -> tuple[Any, Any, Any]:
+    """Returns labels, class names and ids, with those that are None from the selection if it has them."""
+    known = {name: getattr(selection, name, None) for name in ("labels", "class_names", "ids", "file_names")}
+    if labels is None:
+        labels, class_names = known["labels"], known["class_names"] if class_names is None else class_names
+    if ids is None:
+        ids = known["file_names"] if known["ids"] is None else known["ids"]
+    return labels, class_names, ids

@@ -49,11 +49,13 @@ def test_it_runs_and_leaves_a_keep_list_and_a_gallery(tmp_path, monkeypatch):
     notebook = run(tmp_path)
     digits = load_digits()
     embeddings = PCA(32, random_state=0).fit_transform(digits.data).astype(np.float32)
-    expected = dr.select(dr.cluster_classes(embeddings, digits.target), 0.3)
-    keep = np.load(tmp_path / "keep.npy")
+    expected = dr.select(embeddings, digits.target, prune_fraction=0.3)
+    keep = np.load(tmp_path / "kept" / "keep.npy")
     assert len(keep) == 1797 - round(0.3 * 1797)
     assert np.array_equal(keep, expected.keep)
+    assert np.array_equal(dr.load_selection(tmp_path / "kept").distance, expected.distance)
     assert "<html" in (tmp_path / "gallery" / "index.html").read_text(encoding="utf-8")
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    assert outputs[0].data["text/plain"] == "Selection(agglomerative, keeps 1,258 of 1,797 (70%))"
     assert [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"] == []

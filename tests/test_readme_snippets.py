@@ -1,4 +1,4 @@
-"""The README's code for other frameworks does what it says, on data selected from by the command beside it."""
+"""The README's Python code runs: the Python API, and for other frameworks what the command beside it selects."""
 
 import importlib.util
 import json
@@ -49,6 +49,33 @@ def select(folder, name, embeddings, labels):
     flags = [f"--embeddings={folder / 'e.npy'}", f"--labels={folder / 'l.npy'}", "--fraction=0.1", f"--out={out}"]
     assert main.main(["select", *flags]) == 0
     return np.load(out / "keep.npy")
+
+
+API = """
+import json
+import numpy as np
+from sklearn.datasets import load_digits
+
+images, labels = load_digits(return_X_y=True)
+embeddings, scores, x, k = images, np.arange(len(images)), images[:99], 90
+"""
+SHOW = """
+print(json.dumps([
+    len(kept), len(table), len(groups), [len(selection.keep) for selection in selections],
+    axes.get_xlabel(), hardest.redundant.tolist()[:2], len(across_classes.keep), Z.shape, int(clusters.max()),
+]))
+"""
+
+
+def test_python_api(tmp_path):
+    section = README.read_text(encoding="utf-8").partition("\n## Your own embeddings\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)
+    found = ran(API + code + SHOW, tmp_path)
+    assert (tmp_path / "kept" / "examples.parquet").is_file()
+    num_groups = found.pop(2)
+    assert 0 < num_groups <= 180
+    # The scores rise with the index, so the first images of every class are pruned.
+    assert found == [1617, 1797, [1617, 1438, 1258], "kept [%]", [0, 1], 1617, [98, 4], 89]
 
 
 @pytest.fixture(scope="module")

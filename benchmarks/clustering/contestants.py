@@ -22,7 +22,7 @@ def clusters_left(size: int, fraction: float) -> int:
 
 
 def ours(options: dict[str, Any]) -> Contestant:
-    """`cluster_classes` with its options."""
+    """`cluster` with its options."""
     import jax
 
     import data_redundancy as dr
@@ -30,7 +30,7 @@ def ours(options: dict[str, Any]) -> Contestant:
     jax.devices()  # starting the backend belongs to importing
 
     def cluster(x: np.ndarray, labels: np.ndarray) -> Cut:
-        dendrograms = dr.cluster_classes(x, labels, **options)
+        dendrograms = dr.cluster(x, labels, **options)
         sizes = {label: len(tree.members) for label, tree in dendrograms.trees.items()}
         return lambda fraction: dendrograms.cut({label: clusters_left(n, fraction) for label, n in sizes.items()})
 

@@ -142,18 +142,20 @@ def test_truncated_trees_are_the_first_merges_of_whole_ones():
 
 def test_a_cut_deeper_than_the_tree_is_refused_with_the_fraction_that_it_needs():
     x, labels = digits(1797)
-    truncated = dr.cluster_classes(x, labels, max_prune_fraction=0.2)
+    truncated = dr.cluster(x, labels, max_prune_fraction=0.2)
     assert all(tree.is_truncated for tree in truncated.trees.values())
-    dr.select(truncated, 0.2)
+    dr.select(truncated, prune_fraction=0.2)
     message = (
         r"^prune_fraction=0.5: needs \d+ merges in class 0 of 178 .* truncated after \d+, at height 0\.\d+\. Cluster "
     )
     with pytest.raises(InputError, match=message) as error:
-        dr.select(truncated, 0.5)
+        dr.select(truncated, prune_fraction=0.5)
     needed = float(re.search(r"max_prune_fraction of at least ([\d.]+)$", error.value.fix)[1])
     assert needed == pytest.approx(0.5, abs=1e-3)
-    deeper = dr.cluster_classes(x, labels, max_prune_fraction=needed)
-    assert np.array_equal(dr.select(deeper, 0.5).keep, dr.select(dr.cluster_classes(x, labels), 0.5).keep)
+    deeper = dr.cluster(x, labels, max_prune_fraction=needed)
+    assert np.array_equal(
+        dr.select(deeper, prune_fraction=0.5).keep, dr.select(dr.cluster(x, labels), prune_fraction=0.5).keep
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -161,9 +163,9 @@ def test_a_cut_deeper_than_the_tree_is_refused_with_the_fraction_that_it_needs()
 def test_trees_are_deep_enough_for_every_fraction_up_to_the_largest(sizes, largest, share):
     labels = np.repeat(np.arange(len(sizes)), sizes)
     x = np.random.default_rng(len(labels)).normal(size=(len(labels), 3))
-    truncated, whole = dr.cluster_classes(x, labels, max_prune_fraction=largest), dr.cluster_classes(x, labels)
+    truncated, whole = dr.cluster(x, labels, max_prune_fraction=largest), dr.cluster(x, labels)
     if round(largest * share * len(labels)) <= len(labels) - len(sizes):
-        found, expected = (dr.select(dendrograms, largest * share) for dendrograms in (truncated, whole))
+        found, expected = (dr.select(dendrograms, prune_fraction=largest * share) for dendrograms in (truncated, whole))
         assert np.array_equal(found.keep, expected.keep)
         assert np.array_equal(found.cluster, expected.cluster)
 
@@ -175,12 +177,12 @@ def test_the_scope_dataset_ignores_labels_and_finds_copies_across_classes():
     x, labels = digits(400)
     x = np.concatenate([x, x[:20]])
     labels = np.concatenate([labels, (labels[:20] + 1) % 10])
-    dendrograms = dr.cluster_classes(x, labels, scope="dataset", max_prune_fraction=0.1)
+    dendrograms = dr.cluster(x, labels, scope="dataset", max_prune_fraction=0.1)
     assert list(dendrograms.trees) == [0]
-    selection = dr.select(dendrograms, 20 / 420)
+    selection = dr.select(dendrograms, prune_fraction=20 / 420)
     assert selection.redundant.tolist() == list(range(400, 420))
     assert selection.representative[400:].tolist() == list(range(20))
-    whole = dr.cluster_classes(x, scope="dataset")
+    whole = dr.cluster(x, scope="dataset")
     assert np.array_equal(whole.merges(0), linkage(x))
 
 
@@ -198,13 +200,13 @@ def test_the_scope_dataset_ignores_labels_and_finds_copies_across_classes():
             {"memory_limit_gb": 1e-4},
             r"^memory_limit_gb=0.0001: must be at least 0\.\d+ for class 0: \d+ examples of 64 dimensions, ",
         ),
-        ({"labels": None}, "^labels: must be given if scope is 'class'$"),
+        ({"labels": None, "scope": "class"}, "^labels: must be given if scope is 'class'$"),
     ],
 )
 def test_faulty_arguments_are_refused(arguments, message):
     x, labels = digits(400)
     with pytest.raises(InputError, match=message):
-        dr.cluster_classes(x, **{"labels": labels, **arguments})
+        dr.cluster(x, **{"labels": labels, **arguments})
 
 
 # Many at once
@@ -225,7 +227,7 @@ def test_on_accelerators_trees_are_the_same(monkeypatch, method):
     x, labels = digits(400)
     x[50:60] = x[:10]  # copies, some of them in other classes
     x[labels == 3] = x[labels == 3][0]
-    expected = {k: dr.cluster_classes(x, labels, linkage=method, max_prune_fraction=k) for k in (None, 0.5)}
+    expected = {k: dr.cluster(x, labels, linkage=method, max_prune_fraction=k) for k in (None, 0.5)}
     monkeypatch.setattr(classwise, "fits_accelerator", lambda *_: True)
     monkeypatch.setattr(search, "fits_accelerator", lambda *_: True)
     monkeypatch.setattr(
@@ -233,7 +235,7 @@ def test_on_accelerators_trees_are_the_same(monkeypatch, method):
     )
     monkeypatch.setattr(dense, "agglomerate", None)  # must not be called
     for k, on_host in expected.items():
-        on_devices = dr.cluster_classes(x, labels, linkage=method, max_prune_fraction=k)
+        on_devices = dr.cluster(x, labels, linkage=method, max_prune_fraction=k)
         for label in range(10):
             assert np.array_equal(on_devices.merges(label), on_host.merges(label))
     Z = linkage(x, method)

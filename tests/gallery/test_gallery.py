@@ -28,7 +28,7 @@ def digits():
 @pytest.fixture(scope="module")
 def selection(digits):
     _, labels, embeddings = digits
-    return dr.select(dr.cluster_classes(embeddings, labels), 0.4)
+    return dr.select(dr.cluster(embeddings, labels), prune_fraction=0.4)
 
 
 # Groups
@@ -307,7 +307,7 @@ def test_a_gallery_from_arrays(digits, selection, tmp_path):
 
 def test_a_gallery_of_embeddings_alone(digits, tmp_path):
     embeddings = digits[2]
-    selection = dr.select(dr.cluster_classes(embeddings, scope="dataset"), 0.2)
+    selection = dr.select(dr.cluster(embeddings, scope="dataset"), prune_fraction=0.2)
     dr.write_gallery(tmp_path, selection, embeddings=embeddings)
     found = page_content.read(tmp_path)
     assert (found["thumbnails"]["sheets"], found["dataset"]["class_names"]) == ([], ["0"])
@@ -320,7 +320,7 @@ def test_a_gallery_of_embeddings_alone(digits, tmp_path):
 def test_labels_far_apart_are_classes_of_their_own(tmp_path):
     """Such as numbers from another program: a list of names up to the largest would fill the memory."""
     labels, embeddings = np.array([7, 10**12]).repeat(20), np.random.default_rng(0).normal(size=(40, 5))
-    selection = dr.select(dr.cluster_classes(embeddings, labels), 0.3)
+    selection = dr.select(dr.cluster(embeddings, labels), prune_fraction=0.3)
     dr.write_gallery(tmp_path, selection, embeddings=embeddings, labels=labels)
     found = page_content.read(tmp_path)
     assert found["dataset"]["class_names"] == ["7", "1000000000000"]

@@ -323,11 +323,11 @@ def test_two_processes_of_four_devices_train_and_embed_as_one_of_eight(tmp_path)
         for name, array in expected.items():
             assert np.allclose(found[name], array, rtol=0, atol=2e-5), name
     labels = script.digits()[1][:1400]
-    trees = [dr.cluster_classes(outcome["embedding"], labels) for outcome in (expected, found)]
+    trees = [dr.cluster(outcome["embedding"], labels) for outcome in (expected, found)]
     for label, tree in trees[0].trees.items():
         assert np.allclose(trees[1].trees[label].merges[:, 2], tree.merges[:, 2], rtol=0, atol=2e-5)
     for fraction in (0.1, 0.3):
-        assert np.array_equal(*(dr.select(dendrograms, fraction).keep for dendrograms in trees))
+        assert np.array_equal(*(dr.select(dendrograms, prune_fraction=fraction).keep for dendrograms in trees))
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,9 @@ def test_every_rule_is_followed_in_every_class(digits, rule, allocation_name):
 
 def test_nested_keep_lists_of_digits(digits):
     def keep(rule, fraction, allocation_name):
-        return dr.select(digits.dendrograms, fraction, representative=rule, allocation=allocation_name).keep
+        return dr.select(
+            digits.dendrograms, prune_fraction=fraction, representative=rule, allocation=allocation_name
+        ).keep
 
     def num_kept(indices):
         return np.bincount(digits.labels[indices], minlength=11)

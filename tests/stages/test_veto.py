@@ -30,7 +30,7 @@ def digits():
 
 
 def agglomerative(digits, fraction=0.4, **options):
-    return dr.select(dr.cluster_classes(*digits), fraction, **options)
+    return dr.select(dr.cluster(*digits), prune_fraction=fraction, **options)
 
 
 def veto(keep=(), drop=()):

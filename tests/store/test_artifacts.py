@@ -50,7 +50,7 @@ def test_embeddings_that_are_not_there(tmp_path):
 
 
 def test_dendrograms_come_back(tmp_path):
-    tree = dr.cluster_classes(np.random.default_rng(0).normal(size=(9, 3)), np.zeros(9, int)).trees[0]
+    tree = dr.cluster(np.random.default_rng(0).normal(size=(9, 3)), np.zeros(9, int)).trees[0]
     path = artifacts.dendrogram_path(tmp_path, 7, "class")
     artifacts.write_dendrogram(path, members=tree.members, linkage=tree.merges)
     with np.load(path) as arrays:
@@ -65,8 +65,8 @@ def test_dendrograms_come_back(tmp_path):
 @pytest.mark.parametrize("method", ["agglomerative", "random"])
 def test_selections_come_back(tmp_path, method):
     labels = np.repeat([0, 2], [12, 8])
-    dendrograms = dr.cluster_classes(np.random.default_rng(0).normal(size=(20, 4)), labels)
-    selection = dr.select(dendrograms, 0.25, method=method)
+    dendrograms = dr.cluster(np.random.default_rng(0).normal(size=(20, 4)), labels)
+    selection = dr.select(dendrograms, prune_fraction=0.25, method=method)
     ids = np.array([f"shard__{i}" for i in range(20)], object)
     artifacts.write_selection(
         tmp_path / "s",
@@ -101,10 +101,10 @@ def test_selections_come_back(tmp_path, method):
 
 
 def test_selections_without_ids_and_names(tmp_path):
-    dendrograms = dr.cluster_classes(np.eye(3), np.zeros(3, int))
+    dendrograms = dr.cluster(np.eye(3), np.zeros(3, int))
     artifacts.write_selection(
         tmp_path / "s",
-        dr.select(dendrograms, 0),
+        dr.select(dendrograms, prune_fraction=0),
         labels=np.zeros(3),
         class_names=None,
         tfds_ids=None,
