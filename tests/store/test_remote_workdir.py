@@ -359,7 +359,7 @@ def test_embeddings_come_back(place, monkeypatch):
 
 def test_a_selection_that_another_job_finished_meanwhile_stays(place):
     """Both have looked, and found nothing; in a bucket not even an object is written again."""
-    selection = dr.select(dr.cluster_classes(np.eye(4), np.zeros(4, int)), 0.5)
+    selection = dr.select(dr.cluster(np.eye(4), np.zeros(4, int)), prune_fraction=0.5)
     about = dict.fromkeys(("labels", "class_names", "tfds_ids", "file_names")) | {"fingerprint": {"a": 1}}
     with directories.shared_directory(place / "s", {"a": 1}) as partial:
         (partial / "keep.npy").write_bytes(b"another job's")
@@ -374,7 +374,7 @@ def test_a_selection_that_another_job_finished_meanwhile_stays(place):
 
 def test_a_selection_of_a_killed_job_in_a_bucket_is_made_whole(bucket):
     (bucket / "s" / "keep.npy").write_bytes(b"half")
-    selection = dr.select(dr.cluster_classes(np.eye(4), np.zeros(4, int)), 0.5)
+    selection = dr.select(dr.cluster(np.eye(4), np.zeros(4, int)), prune_fraction=0.5)
     about = dict.fromkeys(("labels", "class_names", "tfds_ids", "file_names"))
     artifacts.write_selection(bucket / "s", selection, **about, fingerprint={})
     assert np.array_equal(artifacts.read_keep(bucket / "s"), selection.keep)
@@ -387,7 +387,7 @@ def test_embeddings_that_are_not_there(place):
 
 def test_dendrograms_come_back(place):
     rng = np.random.default_rng(0)
-    trees = dr.cluster_classes(rng.normal(size=(40, 3)), np.arange(40) % 4).trees
+    trees = dr.cluster(rng.normal(size=(40, 3)), np.arange(40) % 4).trees
     assert artifacts.read_dendrograms(place, trees, "class") == {}
     artifacts.remove_dendrograms(place)
     files.write_json(place / "manifest.json", {})
@@ -405,7 +405,7 @@ def test_dendrograms_come_back(place):
 
 def test_selections_come_back(place):
     labels = np.repeat([0, 2], [12, 8])
-    selection = dr.select(dr.cluster_classes(np.random.default_rng(0).normal(size=(20, 4)), labels), 0.25)
+    selection = dr.select(dr.cluster(np.random.default_rng(0).normal(size=(20, 4)), labels), prune_fraction=0.25)
     about = {"labels": labels, "class_names": ("cat", "dog", "eel"), "tfds_ids": None, "file_names": None}
     artifacts.write_selection(place / "s", selection, **about, fingerprint={"a": 1})
     assert np.array_equal(artifacts.read_keep(place / "s"), selection.keep)
