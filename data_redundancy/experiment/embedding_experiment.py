@@ -56,7 +56,13 @@ class EmbeddingExperiment:
     @functools.cached_property
     def examples(self) -> embedding_files.LabelledEmbeddings:
         """The embeddings, their labels and their ids, as they are in the files."""
-        return embedding_files.load(*self._sources, needs_labels=self.config.cluster.scope == "class")
+        try:
+            return embedding_files.load(*self._sources, needs_labels=self.config.cluster.scope == "class")
+        except InputError as error:
+            if (error.argument, error.value, error.fix) != ("labels", None, None):
+                raise
+            fix = "Give --labels, or cluster without classes, with --config.cluster.scope=dataset"
+            raise InputError("labels", None, error.requirement, fix) from error
 
     @functools.cached_property
     def embeddings(self) -> np.ndarray:

@@ -137,9 +137,10 @@ def select_from(config: ConfigDict, pool: Pool, method: str, prune_fraction: flo
 def announce(config: ConfigDict, pool: Pool, method: str, prune_fraction: float) -> None:
     """Logs what a selection is expected to take, where that is much, before it begins."""
     chosen = config.select
-    cost = expected_cost(
-        pool, method=method, prune_fraction=prune_fraction, allocation=chosen.allocation, centre=chosen.centre
-    )
+    with arguments_named(_FIELDS):
+        cost = expected_cost(
+            pool, method=method, prune_fraction=prune_fraction, allocation=chosen.allocation, centre=chosen.centre
+        )
     # The speed is only measured where the answer matters: no machine is ten times as fast.
     seconds = cost.seconds / strategy.speed() if cost.seconds > _LONG / 10 else cost.seconds
     if seconds > _LONG or cost.peak_bytes > _LARGE:

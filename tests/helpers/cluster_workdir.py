@@ -6,8 +6,7 @@ import pathlib
 import numpy as np
 
 import data_redundancy as dr
-from data_redundancy.cli import config, main
-from data_redundancy.experiment import dataset, fingerprints
+from data_redundancy.cli import arguments, experiments
 from data_redundancy.store import artifacts
 from helpers.command import TINY, write_digits
 
@@ -21,8 +20,8 @@ def write_workdir(folder: pathlib.Path, embeddings: np.ndarray, labels: np.ndarr
     images = np.zeros((len(labels), 8, 8), np.uint8)
     write_digits(folder / "d.npz", image_train=images, label_train=labels)
     with contextlib.chdir(folder):
-        dataset._load_dataset.cache_clear()
-        fingerprint = fingerprints.embeddings(config.parse(list(CONFIG), main.FLAGS)[0])
+        line = arguments.parse(["cluster", *CONFIG, "--dry_run"])
+        fingerprint = experiments.make(line, experiments.check(line)).fingerprints.embeddings()
     with artifacts.write_embeddings(
         folder / "w" / "embeddings", labels, num_dimensions=embeddings.shape[1], fingerprint=fingerprint
     ) as store:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import data_redundancy as dr
 from data_redundancy.clustering import classwise
-from data_redundancy.experiment import dendrograms as stage_trees
+from data_redundancy.experiment import clustering
 from helpers.cluster_workdir import CONFIG, assert_are_trees_of, trees, write_workdir
 from helpers.clustering_oracles import digits
 from helpers.command import Done, error_line, run_here, run_process
@@ -91,8 +91,8 @@ def test_too_little_memory_is_told_at_once_with_what_would_fit(tmp_path, capfd, 
     done = run(capfd, "cluster", "cluster.memory_limit_gb=0.08")
     line = done.err.splitlines()[-1]
     told = re.fullmatch(
-        r"data-redundancy: --config.cluster.memory_limit_gb: 3,000 examples of 8 dimensions need (0\.\d+) GB for "
-        r"a whole tree by complete linkage, but the limit is 0\.08 GB; a max_prune_fraction of (0\.\d+) would fit",
+        r"data-redundancy: --config.cluster.memory_limit_gb=0\.08: must be at least (0\.\d+) for 3,000 examples of 8 "
+        r"dimensions, the whole tree by complete linkage\. Prune at most (0\.\d+), or raise the limit\.",
         line,
     )
     assert told, line
@@ -106,13 +106,16 @@ def test_too_little_memory_is_told_at_once_with_what_would_fit(tmp_path, capfd, 
 
 def test_memory_that_proves_too_little_is_told_by_its_field(folder, capfd, monkeypatch):
     def cluster_each(*arguments, **options):
-        raise dr.InputError("memory: 300 different examples have too many close pairs")
+        raise dr.InputError("memory_limit_gb", 2.5, "must be at least 3 for 300 different examples")
         yield
 
     monkeypatch.setattr(classwise, "cluster_each", cluster_each)
     done = run(capfd, "cluster")
     assert done.code == 2
-    assert "data-redundancy: --config.cluster.memory_limit_gb: 300 different examples have too many" in done.err
+    assert (
+        "data-redundancy: --config.cluster.memory_limit_gb=2.5: must be at least 3 for 300 different examples\n"
+        in done.err
+    )
 
 
 def test_progress_of_a_pass_that_is_given_up_ends_with_it(monkeypatch):
@@ -136,7 +139,7 @@ def test_progress_of_a_pass_that_is_given_up_ends_with_it(monkeypatch):
         yield 0, None
 
     monkeypatch.setattr(classwise, "cluster_each", cluster_each)
-    assert list(stage_trees.cluster_each(None, None, [0])) == [(0, None)]
+    assert list(clustering.cluster_each(None, None, [0])) == [(0, None)]
     name = "cluster: close pairs of {} blocks"
     assert [entry[0] for entry in shown] == [name.format(total) for total in (3, 2, 1)]
     assert [[said for said in entry[1:] if said != "closed"] for entry in shown] == [[1, 2], [1, 2], [1]]
@@ -147,7 +150,9 @@ def test_nothing_fits_into_next_to_nothing(folder, capfd):
     done = run(capfd, "cluster", "cluster.memory_limit_gb=0.001")
     assert done.code == 2
     assert re.search(
-        r"--config.cluster.memory_limit_gb: class 0: \d+ examples .* but the limit is 0\.001 GB$", done.err.strip()
+        r"--config.cluster.memory_limit_gb=0\.001: must be at least 0\.\d+ for class 0: \d+ examples of 64 dimensions, "
+        r"the whole tree by complete linkage$",
+        done.err.strip(),
     )
     assert not pathlib.Path("w/dendrograms").exists()
 
@@ -156,9 +161,13 @@ def test_nothing_fits_into_next_to_nothing(folder, capfd):
     ("field", "values", "told"),
     [
         ("scope", ["all", "None", "Class"], "must be one of class, dataset"),
-        ("max_prune_fraction", ["0", "0.0", "1", "1.5", "-0.1", "nan"], "must be greater than 0 and less than 1"),
+        (
+            "max_prune_fraction",
+            ["0", "0.0", "1", "1.5", "-0.1", "nan"],
+            "must be a number greater than 0 and less than 1",
+        ),
         ("max_prune_fraction", ["most"], "must be a number"),
-        ("memory_limit_gb", ["0", "-1", "nan", "inf"], "must be greater than 0"),
+        ("memory_limit_gb", ["0", "-1", "nan", "inf"], "must be a number greater than 0 and at most 1,000,000"),
         ("memory_limit_gb", ["4GB"], "must be a number"),
     ],
 )
@@ -172,7 +181,7 @@ def test_values_that_are_not_allowed(tmp_path, capfd, monkeypatch, field, values
 
 def test_none_is_a_value_for_what_may_be_left_open(folder, capfd):
     run_well(capfd, "cluster", "cluster.max_prune_fraction=None", "cluster.memory_limit_gb=None")
-    assert_are_trees_of(trees(), dr.cluster_classes(*digits(300)))
+    assert_are_trees_of(trees(), dr.cluster(*digits(300)))
 
 
 # Truncated trees
@@ -203,13 +212,13 @@ def test_a_selection_beyond_truncated_trees_is_refused(folder, capfd):
     run_well(capfd, "cluster", "cluster.max_prune_fraction=0.3")
     done = run(capfd, "select", "cluster.max_prune_fraction=0.3", "select.fraction=0.5")
     assert done.code == 2
-    told = "--config.select.fraction=0.5: must be at most --config.cluster.max_prune_fraction=0.3, where trees are trun"
+    told = "--config.select.fraction=0.5: must be at most cluster.max_prune_fraction=0.3, where dendrograms are trunc"
     assert f"data-redundancy: {told}" in done.err
     # Without the field it is the trees themselves that do not go so deep.
     done = run(capfd, "select", "select.fraction=0.5")
     assert done.code == 2
     told = re.search(
-        r"truncated after \d+ merges, .*; cluster again with a max_prune_fraction of at least (\S+)$", done.err
+        r"truncated after \d+, at height .*\. Cluster again with a max_prune_fraction of at least (\S+)\.$", done.err
     )
     run_well(capfd, "cluster", f"cluster.max_prune_fraction={told[1]}")
     run_well(capfd, "select", "select.fraction=0.5")
@@ -218,9 +227,7 @@ def test_a_selection_beyond_truncated_trees_is_refused(folder, capfd):
 def test_a_sweep_beyond_truncated_trees_is_refused_before_training(folder, capfd):
     done = run(capfd, "run", "cluster.max_prune_fraction=0.15")
     assert done.code == 2
-    told = (
-        "--config.sweep.fractions=0.2: must be at most --config.cluster.max_prune_fraction=0.15, where trees are trun"
-    )
+    told = "--config.sweep.fractions=0.2: must be at most cluster.max_prune_fraction=0.15, where dendrograms are trunc"
     assert f"data-redundancy: {told}" in done.err
     assert sorted(path.name for path in pathlib.Path("w").iterdir()) == ["embeddings"]
 
@@ -229,7 +236,7 @@ def test_random_selections_may_go_beyond_truncated_trees(folder, capfd):
     shallow = ("cluster.max_prune_fraction=0.1", "select.fraction=0.5")
     done = run(capfd, "select", *shallow)
     assert done.code == 2
-    assert "data-redundancy: --config.select.fraction=0.5: must be at most --config.cluster.max_prune_" in done.err
+    assert "data-redundancy: --config.select.fraction=0.5: must be at most cluster.max_prune_" in done.err
     run_well(capfd, "select", *shallow, "select.method=random")
     assert sum(rows("random-0.5-seed0")["kept"]) == 150
     at_one_height = run(capfd, "select", *shallow, "select.method=random", "select.allocation=global")
@@ -242,7 +249,7 @@ def test_all_trees_at_one_height_as_far_as_truncated_ones_go(folder, capfd):
     done = run(capfd, "select", everywhere, "select.fraction=0.3")
     assert done.code == 2
     largest = re.search(
-        r"prune_fraction: removes 90 of 300 examples .* only: (0\.\d+) is the largest possible", done.err
+        r"--config.select.fraction=0.3: prunes 90 of 300 examples.*\. Prune at most (0\.\d+), or cluster", done.err
     )
     name = f"agglomerative-{largest[1]}"
     run_well(capfd, "select", everywhere, f"select.fraction={largest[1]}")
@@ -272,7 +279,7 @@ def test_clustering_again_goes_deeper_but_not_less_deep(folder, capfd):
             assert np.array_equal(linkage[: len(shallow[name][1])], shallow[name][1])
             assert len(linkage) >= len(members) // 2
         before = after
-    assert_are_trees_of(trees(), dr.cluster_classes(*digits(300)))
+    assert_are_trees_of(trees(), dr.cluster(*digits(300)))
     assert "skipped" in run_well(capfd, "cluster", "cluster.max_prune_fraction=0.5").err
     assert stamps() == before
 
@@ -288,12 +295,12 @@ def test_the_fraction_that_a_refused_cut_names_is_enough(sizes, shallow, fractio
     if round(fraction * len(x)) > len(x) - len(sizes):
         return
     try:
-        dr.select(dr.cluster_classes(x, labels, max_prune_fraction=shallow), fraction)
+        dr.select(dr.cluster(x, labels, max_prune_fraction=shallow), prune_fraction=fraction)
     except dr.InputError as error:
-        needed = float(re.search(r"max_prune_fraction of at least ([\d.]+)$", str(error))[1])
+        needed = float(re.search(r"max_prune_fraction of at least (\d\.\d+)\.$", str(error))[1])
         assert fraction - 0.5 / len(x) <= needed < 1
-        found = dr.select(dr.cluster_classes(x, labels, max_prune_fraction=needed), fraction)
-        assert np.array_equal(found.keep, dr.select(dr.cluster_classes(x, labels), fraction).keep)
+        found = dr.select(dr.cluster(x, labels, max_prune_fraction=needed), prune_fraction=fraction)
+        assert np.array_equal(found.keep, dr.select(dr.cluster(x, labels), prune_fraction=fraction).keep)
 
 
 # Beyond classes
@@ -326,7 +333,7 @@ def test_duplicates_across_classes_are_found(planted, capfd):
     assert [i for i, kept in enumerate(found["kept"]) if not kept] == COPIES.tolist()
     assert [found["representative"][i] for i in COPIES] == ORIGINALS.tolist()
     assert found["label"] == labels.tolist()
-    expected = dr.select(dr.cluster_classes(embeddings, scope="dataset"), 0.05)
+    expected = dr.select(dr.cluster(embeddings, scope="dataset"), prune_fraction=0.05)
     assert np.array_equal(np.load("w/selections/agglomerative-0.05/keep.npy"), expected.keep)
 
 
@@ -337,7 +344,7 @@ def test_duplicates_across_classes_are_none_within_them(planted, capfd):
     assert all(found["representative"][copy] != original for original, copy in zip(ORIGINALS, COPIES, strict=True))
     done = run(capfd, "cluster", DATASET)
     assert done.code == 2
-    assert "w/dendrograms was made from something else: cluster.scope: 'class' there, 'dataset' now" in done.err
+    assert "w/dendrograms: was made with different inputs: cluster.scope was 'class' and is now 'dataset'." in done.err
 
 
 def test_without_classes_all_but_one_example_may_go(planted, capfd):
@@ -345,13 +352,15 @@ def test_without_classes_all_but_one_example_may_go(planted, capfd):
     run_well(capfd, "select", DATASET, "select.fraction=0.99")
     assert sum(rows("agglomerative-0.99")["kept"]) == 3
     done = run(capfd, "select", DATASET, "select.fraction=0.999")
-    assert "--config.select.fraction=0.999: must be at most 0.996667, for each of 1 classes keeps one" in done.err
+    assert (
+        "--config.select.fraction=0.999: must be at most 0.996667, as each of 1 classes keeps at least one" in done.err
+    )
 
 
 def test_random_selections_without_classes_are_of_the_same_size(planted, capfd):
     run_well(capfd, "select", DATASET, "select.method=random", "select.fraction=0.3")
     keep = np.load("w/selections/random-0.3-seed0/keep.npy")
-    expected = dr.select(dr.cluster_classes(planted[0], scope="dataset"), 0.3, method="random")
+    expected = dr.select(dr.cluster(planted[0], scope="dataset"), prune_fraction=0.3, method="random")
     assert len(keep) == 210
     assert np.array_equal(keep, expected.keep)
     assert not pathlib.Path("w/dendrograms").exists()
@@ -374,7 +383,7 @@ def test_arrays_without_classes_need_no_labels(planted, capfd, method):
     assert without == [None] * 300
     assert with_labels == labels.tolist()
     assert tables[0] == tables[1]
-    expected = dr.select(dr.cluster_classes(embeddings, scope="dataset"), 0.05, method=method)
+    expected = dr.select(dr.cluster(embeddings, scope="dataset"), prune_fraction=0.05, method=method)
     assert np.array_equal(np.load("without/keep.npy"), expected.keep)
 
 
@@ -382,8 +391,8 @@ def test_arrays_with_classes_need_labels(planted, capfd):
     np.save("e.npy", planted[0])
     line = error_line(run_here(capfd, "select", "--embeddings=e.npy", "--fraction=0.05", "--out=kept"))
     assert line == (
-        "--labels: must be given, unless --config.cluster.scope=dataset: beside the embeddings there is no label or "
-        "labels (e.npy holds one array without a name)"
+        "--labels: must be given, because e.npy has no array or column label or labels: it has one array without a "
+        "name. Give --labels, or cluster without classes, with --config.cluster.scope=dataset."
     )
     assert not pathlib.Path("kept").exists()
 
@@ -392,7 +401,9 @@ def test_labels_that_are_ignored_are_checked_all_the_same(planted, capfd):
     np.save("e.npy", planted[0])
     np.save("l.npy", planted[1][:-1])
     command = ["select", "--embeddings=e.npy", "--labels=l.npy", "--fraction=0.05", f"--config.{DATASET}", "--out=kept"]
-    assert error_line(run_here(capfd, *command)) == "--labels: 299 labels for 300 embeddings"
+    assert error_line(run_here(capfd, *command)) == (
+        "--labels=l.npy: must have one label per embedding, but has 299 for 300 embeddings"
+    )
 
 
 # Killed and resumed
@@ -429,14 +440,16 @@ def test_a_killed_stage_goes_on_with_the_classes_that_are_left(folder, capfd, th
     before = stamps()
     assert len(before) == 6
     done = run(capfd, "select")
-    assert "w/dendrograms: 4 of 10 classes are missing; run the stage 'cluster' to its end" in done.err
+    assert "w/dendrograms: lacks the dendrograms of 4 of 10 classes. Run 'data-redundancy cluster' to its" in done.err
     assert "cluster: 4 classes of " in run_well(capfd, "cluster").err
     assert stamps().items() > before.items()
-    uninterrupted = dr.cluster_classes(*digits(300))
+    uninterrupted = dr.cluster(*digits(300))
     assert_are_trees_of(trees(), uninterrupted)
     assert "cluster: already done, skipped" in run_well(capfd, "cluster").err
     run_well(capfd, "select")
-    assert np.array_equal(np.load("w/selections/agglomerative-0.1/keep.npy"), dr.select(uninterrupted, 0.1).keep)
+    assert np.array_equal(
+        np.load("w/selections/agglomerative-0.1/keep.npy"), dr.select(uninterrupted, prune_fraction=0.1).keep
+    )
 
 
 # Sweeping
@@ -457,7 +470,7 @@ def test_a_sweep_cuts_the_trees_that_are_there(folder, capfd):
     depth = "--config.cluster.max_prune_fraction=0.4"
     assert run_here(capfd, "cluster", *CONFIG, depth).code == 0
     before = stamps()
-    config = [flag for flag in CONFIG if "--config.sweep" not in flag]  # tuples given twice add up
+    config = [flag for flag in CONFIG if "--config.sweep" not in flag]
     sweep = ["fractions=(0.2,0.4)", "seeds=(0,)", "methods=agglomerative,"]
     flags = [*config, depth, *(f"--config.sweep.{override}" for override in sweep)]
     done = run_process("sweep", *flags, cwd=folder, code=NO_CLUSTERING)

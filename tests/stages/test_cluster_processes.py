@@ -39,7 +39,8 @@ def test_a_class_of_more_than_one_share_is_for_all_together():
     assert workload.assign_to_processes(work_of([100, 5, 6]), [1, 2], 1) == ([], [[2, 1]])
     assert workload.assign_to_processes(work_of([10, 10]), range(2), 2) == ([], [[0], [1]])  # each one share, not more
     assert workload.assign_to_processes(work_of([10, 10]), [], 3) == ([], [[], [], []])
-    assert workload.assign_to_processes(work_of([99, 5, 6]), range(3), 2) == ([], [[0], [2, 1]])  # a matrix is not shared
+    # A matrix is not shared.
+    assert workload.assign_to_processes(work_of([99, 5, 6]), range(3), 2) == ([], [[0], [2, 1]])
 
 
 @given(sizes=st.lists(st.integers(100, 1000), min_size=1, max_size=40), num_processes=st.integers(1, 9), data=st.data())
@@ -76,7 +77,6 @@ jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
 from data_redundancy.cli import main
 from data_redundancy.runtime import devices
 from data_redundancy.clustering import memory, neighbours
-from data_redundancy.experiment import dataset
 
 def gathered(parts):
     found, expected = devices.gather_rows(parts[process]), np.concatenate(parts)
@@ -112,7 +112,6 @@ search.Neighbours = Counted
 free, here = memory.free, os.getcwd()
 for folder, flags, gigabytes in runs:
     os.chdir(os.path.join(here, folder))
-    common._load_dataset.cache_clear()
     written.clear()
     counts.update({"passes together": 0, "too many pairs": 0})
     memory.free = free if gigabytes is None else lambda: 1e9 * gigabytes[process]
@@ -186,7 +185,7 @@ def test_two_processes_share_a_large_class_and_divide_the_others(two_processes):
     assert [main_wrote, other_wrote] == [
         sorted(f"class_{label}.npz" for label in part) for part in (joint + own[0], own[1])
     ]
-    expected = dr.cluster_classes(*one_large_class(), max_prune_fraction=0.2)
+    expected = dr.cluster(*one_large_class(), max_prune_fraction=0.2)
     assert_are_trees_of(trees(folder / "large" / "w"), expected)
 
 
@@ -201,7 +200,7 @@ def test_two_processes_agree_on_what_is_too_much(two_processes, name):
     ]
     assert one["passes together"] > 0
     assert one["too many pairs"] > 0 or name == "unlike"
-    expected = dr.cluster_classes(*one_large_class_of_equal_distances(), max_prune_fraction=0.2)
+    expected = dr.cluster(*one_large_class_of_equal_distances(), max_prune_fraction=0.2)
     assert_are_trees_of(trees(folder / name / "w"), expected)
 
 

@@ -266,16 +266,16 @@ def test_a_damaged_selection(selections, capfd, monkeypatch, tmp_path, content):
     assert line.endswith(f"). Remove {tmp_path / 'damaged'} and make the selection again.")
 
 
-def test_the_help(capfd):
+def test_the_help(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     text = run_here(capfd, "diff", "--help").out
     parts = [line for line in text.splitlines() if line and not line.startswith(" ")]
-    assert parts[0] == "usage: data-redundancy diff [SELECTION ...] [--workdir=DIR]"
+    assert parts[0] == "usage: data-redundancy diff SELECTION SELECTION [--workdir=DIR] [options]"
     assert parts[2:] == [
         "Reads:",
         "Writes:",
         "Example:",
         "positional arguments:",
-        "options:",
         "options of every command:",
     ]
 

@@ -311,7 +311,7 @@ def test_mistaken_tables(capfd, digits, write, told):
     told = (
         "--embeddings=e.parquet" + told
         if told
-        else "--labels: must be given, because e.parquet has no array or column label or labels: it has embedding, y$"
+        else "--labels: must be given, because e.parquet has no array or column label or labels: it has embedding, y. Give "
     )
     assert re.match(told, line := refused(capfd, "--embeddings=e.parquet")), line
 
@@ -332,7 +332,7 @@ def test_mistaken_tables(capfd, digits, write, told):
         (
             ["--embeddings=e.npy"],
             "--labels: must be given, because e.npy has no array or column label or labels: it has one array without a "
-            "name$",
+            r"name\. Give --labels, or cluster without classes, with --config\.cluster\.scope=dataset\.$",
         ),
         (
             ["--embeddings=e.npy", "--labels=short.npy"],
