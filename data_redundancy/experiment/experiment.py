@@ -184,7 +184,11 @@ class Experiment:
         check_fractions(self.config.cluster.scope, self.dataset.train.labels, field, fractions)
         clustering.check_depth(self.config, field, fractions, methods)
 
-    def remember_config(self) -> None:
-        """Writes config.json, which later commands on the workdir use; the main process does."""
-        if devices.is_main_process():
+    def remember_config(self, *, replace: bool = True) -> None:
+        """Writes config.json, which later commands on the workdir use; the main process does.
+
+        Args:
+            replace: whether to replace the one of an earlier command.
+        """
+        if devices.is_main_process() and (replace or not self.workdir.config.exists()):
             files.write_if_changed(self.workdir.config, (self.config.to_json(indent=2) + "\n").encode())

@@ -52,7 +52,9 @@ def run(experiment: Experiment, options: NoOptions) -> RunResult:
 def run_stages(
     experiment: Experiment, names: Iterable[str], *, remembered: Experiment | None = None
 ) -> dict[str, CommandResult]:
-    """Runs some commands without options of their own, and remembers the config after each.
+    """Runs some commands without options of their own, and remembers the config of a workdir that has none yet.
+
+    The config of an earlier command is replaced at the end only, when it is known that this one fits all artifacts.
 
     Args:
         experiment: to run them on.
@@ -63,7 +65,8 @@ def run_stages(
     for name in names:
         stage = _module(name)
         results[name] = stage.run(experiment, stage.Options())
-        (remembered or experiment).remember_config()
+        if name != "prepare":  # which leaves nothing in the workdir, as a config that the next command rejects must
+            (remembered or experiment).remember_config(replace=False)
     return results
 
 

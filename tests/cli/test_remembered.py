@@ -80,6 +80,19 @@ def test_a_command_that_fails_changes_nothing(capfd, argv):
     assert tree() == before
 
 
+def test_a_run_remembers_the_config_of_a_new_workdir_before_its_end(capfd):
+    """So that an interrupted run goes on with --workdir alone; but a config that does not fit replaces none."""
+    write_digits("d.npz")
+    argv = ("run", "--config=digits", "--config.dataset.name=d.npz", "--workdir=v")
+    assert run_here(capfd, *argv, "--config.train.batch_size=1000").code == 2
+    assert not pathlib.Path("v").exists()
+    before = tree()
+    done = run_here(capfd, "run", "--workdir=w", "--config.sweep.equal=epochs")  # which finished trials do not fit
+    assert done.code == 2
+    assert "train.steps was 8 and is now 6" in done.err
+    assert tree() == before
+
+
 def test_commands_that_only_read_change_nothing(capfd):
     before = tree()
     succeed(capfd, "diff", "agglomerative-0.2", "random-0.2-seed0", "--workdir=w")
