@@ -20,7 +20,7 @@ from data_redundancy.experiment.dataset import check_fractions, labels_in_scope
 from data_redundancy.experiment.fingerprints import selection_options
 from data_redundancy.experiment.requirements import needs_dendrograms
 from data_redundancy.experiment.selections import announce, select_from
-from data_redundancy.experiment.vetoes import apply_veto, read_veto, veto_fingerprint
+from data_redundancy.experiment.vetoes import apply_veto, read_veto, veto_fingerprint, veto_named
 from data_redundancy.selection import METHODS, Pool, Selection
 from data_redundancy.selection.grouping import check_labels
 from data_redundancy.store import artifacts, filesystems, metrics
@@ -104,9 +104,10 @@ class EmbeddingExperiment:
             pool = self._pool()
             announce(config, pool, config.select.method, config.select.fraction)
             selection = select_from(config, pool, config.select.method, config.select.fraction, config.select.seed)
-        selection, record = apply_veto(
-            veto, selection, embeddings=x, labels=examples.labels, class_names=examples.class_names
-        )
+        with veto_named(veto_path):
+            selection, record = apply_veto(
+                veto, selection, embeddings=x, labels=examples.labels, class_names=examples.class_names
+            )
         artifacts.write_selection(
             self.out,
             selection,

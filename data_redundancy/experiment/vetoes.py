@@ -1,8 +1,9 @@
 """Vetoes: reading them from files, applying them to selections, and recording them in manifests."""
 
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,7 +52,7 @@ def read_veto(path: str, *, dataset_digest: str, num_examples: int, examples: Na
     except (ValueError, RecursionError) as error:
         reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
         raise InputError("veto", path, f"is not a JSON file ({reason})") from None
-    try:
+    with veto_named(path):
         return parse(
             document,
             num_examples=num_examples,
@@ -59,8 +60,15 @@ def read_veto(path: str, *, dataset_digest: str, num_examples: int, examples: Na
             tfds_ids=_texts(examples.tfds_ids),
             file_names=_texts(examples.file_names),
         )
+
+
+@contextlib.contextmanager
+def veto_named(path: str | None) -> Iterator[None]:
+    """Gives an InputError about `veto` that is raised in the block the path of the file as its value."""
+    try:
+        yield
     except InputError as error:
-        if error.argument != "veto":
+        if error.argument != "veto" or error.value is not None:
             raise
         raise error.renamed("veto", path) from error
 

@@ -33,6 +33,7 @@ from data_redundancy.experiment.embedding_experiment import EmbeddingExperiment
 from data_redundancy.experiment.experiment import Experiment
 from data_redundancy.experiment.preview import Step, if_prepared, step
 from data_redundancy.experiment.result import CommandResult
+from data_redundancy.experiment.vetoes import veto_named
 
 log = logging.getLogger("data_redundancy")
 
@@ -91,7 +92,8 @@ def run(experiment: Experiment | EmbeddingExperiment, options: Options) -> Selec
         log.info("select: already done, skipped (%s)", directory)
     else:
         experiment.check_selections("select.fraction", [select.fraction], [select.method])
-        keep = selections.make(*key)
+        with veto_named(options.veto):
+            keep = selections.make(*key)
         log.info("select: %s images kept (%s)", f"{len(keep):,}", directory)
     assert keep is not None
     return SelectResult(

@@ -311,7 +311,7 @@ def test_mistaken_tables(capfd, digits, write, told):
     told = (
         "--embeddings=e.parquet" + told
         if told
-        else "--labels: must be given, because e.parquet has no array or column label or labels: it has embedding, y. Give "
+        else "--labels: must be given, because e.parquet has no array or column label or labels: it has embedding, y. "
     )
     assert re.match(told, line := refused(capfd, "--embeddings=e.parquet")), line
 

@@ -106,7 +106,9 @@ def test_an_empty_veto_changes_nothing(digits):
 def test_new_representatives_need_the_embeddings(digits):
     selection = agglomerative(digits)
     representative = selection.representative[selection.redundant[0]]
-    with pytest.raises(InputError, match=r"^embeddings: needed, for the veto drops representatives"):
+    with pytest.raises(
+        InputError, match=r"^embeddings: must be given, since the veto drops representatives of clusters$"
+    ):
         apply(selection, veto(drop=[representative]))
 
 
@@ -114,14 +116,16 @@ def test_a_class_without_an_image_is_named(digits):
     x, y = digits
     selection = agglomerative(digits)
     after = apply(selection, veto(drop=np.flatnonzero(y == 1)), x)
-    with pytest.raises(InputError, match=r"^veto: drops every image of class 1; at least one of a class must stay$"):
+    with pytest.raises(
+        InputError, match=r"^veto: drops every image of class 1\. Keep at least one image of every class\.$"
+    ):
         check_classes(selection, after, y, None)
-    with pytest.raises(InputError, match=r"^veto: drops every image of class 'b'; "):
+    with pytest.raises(InputError, match=r"^veto: drops every image of class 'b'\. "):
         check_classes(selection, after, y, ["a", "b", "c"])
     after = apply(selection, veto(drop=np.flatnonzero(y > 0)), x)
-    with pytest.raises(InputError, match=r"^veto: drops every image of 2 classes \('b', 'c'\); "):
+    with pytest.raises(InputError, match=r"^veto: drops every image of 2 classes \('b', 'c'\)\. "):
         check_classes(selection, after, y, ["a", "b", "c"])
-    with pytest.raises(InputError, match=r"^veto: drops all images; at least one must stay$"):
+    with pytest.raises(InputError, match=r"^veto: drops all images\. Keep at least one image\.$"):
         check_classes(selection, apply(selection, veto(drop=range(N)), x), None, None)
 
 
@@ -149,24 +153,33 @@ def test_a_list_that_is_left_out_is_empty():
     [
         ([], 'veto: must be a JSON object with "format": "data_redundancy veto", '),
         ({"keep": [], "drop": []}, 'veto: must be a JSON object with "format": '),
-        (document(version=2), "veto: is of version 2; this program knows version 1$"),
+        (document(version=2), "veto: must have version 1, but has version 2$"),
         (
             document() | {"drop": 3},
-            "veto: 'drop' must be a list of indices, .* not 3$",
+            "veto: must have a list of indices, tfds_ids or file names as 'drop', not 3$",
         ),
-        (document() | {"dorp": [1]}, "veto: no such field as 'dorp'; its fields are format, version, .*keep, drop$"),
-        (document([True]), "veto: 'keep' holds True; allowed: whole numbers and strings$"),
-        (document([1.0]), "veto: 'keep' holds 1.0; allowed: "),
-        (document([], [None]), "veto: 'drop' holds None; allowed: "),
-        (document([5, 2], [-1]), r"veto: 2 entries \(5, -1\) are not in the data set; allowed: an index from 0 to 4, "),
-        (document(["t9"]), r"veto: 1 entry \('t9'\) is not in .*: an index from 0 to 4, a tfds_id or file_name$"),
+        (
+            document() | {"dorp": [1]},
+            r"veto: must have only the fields .*keep, drop, but has 'dorp'\. Did you mean drop\?$",
+        ),
+        (document([True]), "veto: must have only integers and strings in 'keep', not True$"),
+        (document([1.0]), "veto: must have only integers and strings in 'keep', not 1.0$"),
+        (document([], [None]), "veto: must have only integers and strings in 'drop', not None$"),
+        (
+            document([5, 2], [-1]),
+            r"veto: has 2 entries \(5, -1\) not in the data set\. Use an index from 0 to 4, a tfds_id or a file_name",
+        ),
+        (
+            document(["t9"]),
+            r"veto: has 1 entry \('t9'\) not in the data set\. Use an index from 0 to 4, a tfds_id or a file_name\.$",
+        ),
         (
             document(range(100, 200)),
-            r"veto: 100 entries \(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, \.\.\.\) are not in the data set; ",
+            r"veto: has 100 entries \(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, \.\.\.\) not in the data set",
         ),
-        (document(["same"]), r"veto: 1 name \('same'\) is of several images; give their indices$"),
-        (document([3, 1], ["t1", 3]), r"veto: 2 images \(1, 3\) are both in keep and in drop$"),
-        (document(dataset="xyz"), "veto: was made for the data set with the digest 'xyz', but this one has 'abc'$"),
+        (document(["same"]), r"veto: has 1 name \('same'\) of several images\. Give the indices of the images\.$"),
+        (document([3, 1], ["t1", 3]), r"veto: has 2 images \(1, 3\) both in keep and in drop$"),
+        (document(dataset="xyz"), "veto: must be made for the data set with digest 'abc', but was made for 'xyz'$"),
     ],
 )
 def test_what_is_refused(spoilt, told):
@@ -214,7 +227,7 @@ def test_select_obeys_and_records_it(clustered, digits, capfd):
     name = f"w/selections/agglomerative-0.4-veto-{digest[:8]}"
     said = [line for line in done.err.splitlines() if line.startswith("select")]
     assert said == [
-        "select: veto of 3 images to keep and 2 to drop obeyed: 2 more kept than without it",
+        "select: applied a veto of 3 images to keep and 2 to drop: 2 more are kept than without it",
         f"select: {len(before) + 2} images kept ({name})",
     ]
     expected = apply(selection, veto(keep, drop), digits[0])
@@ -242,11 +255,14 @@ def test_a_random_subset_obeys_too(clustered, capfd):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", "--veto=veto.json: not a JSON file "),
-        (json.dumps(document([N])), rf"--veto=veto.json: 1 entry \({N}\) is not in the data set; .* no other ids$"),
-        (json.dumps(document(["a/b.png"])), r"--veto=veto.json: 1 entry \('a/b.png'\) is not in the data set; "),
-        (json.dumps(document(dataset="0123")), "--veto=veto.json: was made for the data set with the digest '0123', "),
-        (json.dumps(document(drop=range(N))), r"--veto=veto.json: drops every image of 3 classes \('0', '1', '2'\); "),
+        ("{", "--veto=veto.json: is not a JSON file "),
+        (json.dumps(document([N])), rf"--veto=veto.json: has 1 entry \({N}\) not in the data set\. .* no ids\.$"),
+        (json.dumps(document(["a/b.png"])), r"--veto=veto.json: has 1 entry \('a/b.png'\) not in the data set\. "),
+        (
+            json.dumps(document(dataset="0123")),
+            "--veto=veto.json: must be made for the data set with digest '.*', but was made for '0123'$",
+        ),
+        (json.dumps(document(drop=range(N))), r"--veto=veto.json: drops every image of 3 classes \('0', '1', '2'\)\. "),
     ],
 )
 def test_mistaken_vetoes(clustered, capfd, content, told):
@@ -261,9 +277,11 @@ def test_mistaken_vetoes(clustered, capfd, content, told):
 
 def test_a_veto_that_is_not_there(clustered, capfd):
     done = run_here(capfd, "select", *CONFIG, "--veto=none.json")
-    assert done.err.splitlines()[-1] == "data-redundancy: --veto=none.json: no such file"
+    assert done.err.splitlines()[-1] == (
+        "data-redundancy: --veto=none.json: is no file. Name a veto.json that the report's page saved."
+    )
     line = error_line(run_here(capfd, "cluster", *CONFIG, "--veto=veto.json"))
-    assert line == "--veto=veto.json: only the stages 'select' and 'report' take it"
+    assert line == "--veto=veto.json: is a flag of the commands select and report only"
 
 
 # On arrays
@@ -282,12 +300,14 @@ def test_select_from_arrays_obeys_it_by_the_ids_of_the_source(digits, tmp_path, 
     command = ["select", "--embeddings=e.parquet", "--fraction=0.4", "--out=kept"]
     done = run_here(capfd, *command, "--veto=veto.json")
     assert done.code == 0, done.err
-    assert "select: veto of 4 images to keep and 1 to drop obeyed: " in done.err
+    assert "select: applied a veto of 4 images to keep and 1 to drop: " in done.err
     assert np.array_equal(np.load("kept/keep.npy"), apply(selection, veto(keep, drop), x).keep)
     assert read_json("kept/manifest.json")["veto"]["keep"] == keep.tolist()
     write_veto(keep=["61.png"])
     line = error_line(run_here(capfd, *command[:-1], "--out=more", "--veto=veto.json"))
-    assert line.startswith(
-        "--veto=veto.json: 1 entry ('61.png') is not in the data set; allowed: an index from 0 to 59,"
-    )
+    assert line.startswith("--veto=veto.json: has 1 entry ('61.png') not in the data set. Use an index from 0 to 59")
+    write_veto(drop=range(N))
+    done = run_here(capfd, *command[:-1], "--out=more", "--veto=veto.json")
+    assert done.code == 2
+    assert "data-redundancy: --veto=veto.json: drops every image of 3 classes (0, 1, 2). " in done.err
     assert not os.path.exists("more")
