@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _Names = tuple[str, ...] | None
-_Progress = bool | Callable[[Sequence[int]], Iterable[int]] | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +66,9 @@ class Selection(result.Selection):
         file_names: [N] strings, or None; `dataclasses.replace(selection, file_names=...)` sets them.
         made_from: what the selection was made from, the fingerprint in manifest.json.
         veto: the entry in manifest.json about a veto that changed the selection, or None.
+
+    Raises:
+        InputError: `labels`, `ids` or `file_names` does not have N entries.
     """
 
     labels: np.ndarray | None = None
@@ -80,9 +82,7 @@ class Selection(result.Selection):
         for name in ("labels", "ids", "file_names"):
             values = getattr(self, name)
             if values is not None and len(values) != self.num_examples:
-                raise InputError(
-                    name, None, f"must have {self.num_examples} entries, one per example, not {len(values)}"
-                )
+                raise InputError(name, None, f"must have {self.num_examples} entries, not {len(values)}")
 
     def __repr__(self) -> str:
         kept = f"{len(self.keep):,} of {self.num_examples:,} ({100 * len(self.keep) / self.num_examples:.3g}%)"
@@ -233,14 +233,14 @@ def load_selection(directory: str | os.PathLike[str]) -> Selection:
 
 
 def cluster(
-    embeddings: ArrayLike,
-    labels: ArrayLike | None = None,
+    embeddings: "ArrayLike",
+    labels: "ArrayLike | None" = None,
     *,
     linkage: str = "complete",
     scope: str | None = None,
     max_prune_fraction: float | None = None,
     memory_limit_gb: float | None = None,
-    progress: _Progress = False,
+    progress: bool | Callable[[Sequence[int]], Iterable[int]] | None = False,
 ) -> Dendrograms:
     """Clusters every class, or the whole data set, bottom-up by cosine distance, exactly and equally on every machine.
 
@@ -269,14 +269,14 @@ def cluster(
 
 
 def select(
-    data: ArrayLike | class_trees.Dendrograms | None = None,
-    labels: ArrayLike | None = None,
+    data: "ArrayLike | Dendrograms | None" = None,
+    labels: "ArrayLike | None" = None,
     *,
     prune_fraction: float = 0.1,
     method: str = "agglomerative",
     allocation: str = "per_class",
     seed: int = 0,
-    scores: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    scores: "ArrayLike | Mapping[str, ArrayLike] | None" = None,
     representative: str = "centroid",
     centre: str = "kmeans",
     end: str = "hard",
@@ -285,7 +285,7 @@ def select(
     linkage: str = "complete",
     scope: str | None = None,
     memory_limit_gb: float | None = None,
-    progress: _Progress = False,
+    progress: bool | Callable[[Sequence[int]], Iterable[int]] | None = False,
 ) -> Selection:
     """Selects the examples to keep.
 

@@ -1,6 +1,5 @@
 """The Python API: its names and help; it clusters and selects as the library does; its old names."""
 
-import dataclasses
 import doctest
 import inspect
 import pathlib

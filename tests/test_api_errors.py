@@ -144,5 +144,5 @@ def test_errors_are_value_errors_of_one_line(digits):
 
 def test_attributes_of_selections_have_an_entry_per_example(digits):
     for name in ("labels", "ids", "file_names"):
-        with pytest.raises(dr.InputError, match=rf"^{name}: must have 300 entries, one per example, not 2$"):
+        with pytest.raises(dr.InputError, match=rf"^{name}: must have 300 entries, not 2$"):
             dataclasses.replace(dr.select(*digits), **{name: ["a", "b"]})
