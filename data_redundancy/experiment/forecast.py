@@ -9,10 +9,10 @@ log = logging.getLogger("data_redundancy")
 
 
 class Forecast:
-    """Announces the training runs of one experiment, once: the first announcement covers the most."""
+    """Announces the training runs of one experiment, unless an earlier announcement covers them."""
 
     def __init__(self) -> None:
-        self._announced = False
+        self._num_announced = 0
 
     def announce(self, label: str, num_runs: int, trainer: training.Trainer) -> None:
         """Logs how many training runs are to come, and after a few timed steps of the first how long they will take.
@@ -22,9 +22,9 @@ class Forecast:
             num_runs: that are not finished.
             trainer: of the runs.
         """
-        if self._announced or not num_runs:
+        if num_runs <= self._num_announced:
             return
-        self._announced = True
+        self._num_announced = num_runs
         log.info("%s: %d training %s to do", label, num_runs, "run" if num_runs == 1 else "runs")
 
         def on_speed(seconds_per_step: float, num_steps: int) -> None:

@@ -24,6 +24,7 @@ class AnswerResult(CommandResult):
         answer: path of the answer's file.
         report: path of the page.
         lines: the answer in words.
+        reported: what the command `report` returned, with the table of the trials; None before it has run.
     """
 
     method: str
@@ -35,10 +36,12 @@ class AnswerResult(CommandResult):
     answer: str
     report: str
     lines: tuple[str, ...]
+    reported: CommandResult | None = None
 
     def text(self) -> str:
-        """Returns the answer in words."""
-        return "\n" + "\n".join(self.lines)
+        """Returns the table of the trials and the paths of the report, if it has run, and the answer in words."""
+        of_report = "" if self.reported is None else f"{self.reported.text()}\n"
+        return "\n".join([of_report, *self.lines])
 
 
 def make_answer_result(

@@ -72,12 +72,12 @@ def run(experiment: Experiment, options: Options) -> AnswerResult:
     chosen = answer_lines.chosen_answer(question, found)
     result = make_answer_result(experiment, question, found, chosen, searched=options.largest)
     try:
-        _report(experiment, question, found, chosen)
+        reported = _report(experiment, question, found, chosen)
     except BaseException:
         if devices.is_main_process():
             log.info("%s", result.text())
         raise
-    return result
+    return dataclasses.replace(result, reported=reported)
 
 
 def _asked(experiment: Experiment, question: Question) -> Experiment:
@@ -88,12 +88,12 @@ def _asked(experiment: Experiment, question: Question) -> Experiment:
 
 def _report(
     experiment: Experiment, question: Question, found: dict[float, rounds.Answer], chosen: rounds.Answer
-) -> None:
+) -> report.ReportResult:
     """Writes the report; of a search, one fraction may have taken fewer seeds than another."""
     num_seeds = max(answer.decision.effect.num_seeds for answer in found.values())
     sweep = question.sweep(fractions=list(found), num_seeds=num_seeds)
     varied = experiment.vary(fraction=chosen.fraction, seed=question.seed, **sweep)
-    report.run(varied, report.Options(warn_of_unfinished=False))
+    return report.run(varied, report.Options(warn_of_unfinished=False))
 
 
 def preview(experiment: Experiment, options: Options) -> list[Step]:
@@ -105,9 +105,7 @@ def preview(experiment: Experiment, options: Options) -> list[Step]:
     for fraction in question.fractions:
         saved = answers.find_saved(experiment.workdir, question, fraction)
         settled = saved is not None and saved["found"] is not None and saved["found"]["next_look"] is None
-        what = (
-            f"{per_seed * looks[0]} to {per_seed * looks[-1]} trials for {fraction}; time of the first look"
-        )
+        what = f"{per_seed * looks[0]} to {per_seed * looks[-1]} trials for {fraction}; time of the first look"
         steps.append(step("answer", what, done=settled, seconds=_first_look_seconds(experiment, question, fraction)))
     return [*before, *steps, Step("report", "run", "index.html and the table")]
 
