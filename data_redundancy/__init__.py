@@ -11,17 +11,17 @@ The Python API, for embeddings from any model:
 write and show a selection, `dr.load_selection` reads one, and `dr.write_gallery` writes a page to look at the images.
 """
 
-import functools
 import importlib
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from data_redundancy.deprecation import accept_old_names
 from data_redundancy.errors import InputError
 from data_redundancy.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from etils import epath
@@ -51,10 +51,6 @@ _HOMES = {
     **dict.fromkeys(("Dendrograms", "Selection", "cluster", "load_selection", "select"), "data_redundancy.api"),
 }
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -65,28 +61,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _accept_old_names(**new_names: str) -> "Callable[[Callable[_P, _T]], Callable[_P, _T]]":
-    """Makes a function accept parameters by their old names, with a DeprecationWarning.
-
-    Args:
-        **new_names: the new name for every old name.
-    """
-
-    def decorate(function: "Callable[_P, _T]") -> "Callable[_P, _T]":
-        @functools.wraps(function)
-        def accepting(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-            for old in new_names.keys() & kwargs.keys():
-                change = f"the parameter {old} of {function.__name__} is now called {new_names[old]}"
-                warnings.warn(change, DeprecationWarning, stacklevel=2)
-                kwargs[new_names[old]] = kwargs.pop(old)
-            return function(*args, **kwargs)
-
-        return accepting
-
-    return decorate
-
-
-@_accept_old_names(method="linkage")
+@accept_old_names(method="linkage")
 def linkage(x: "ArrayLike", linkage: str = "complete") -> "np.ndarray":
     """Clusters the rows of `x` bottom-up by cosine distance, exactly and equally on every machine.
 
@@ -116,7 +91,7 @@ def linkage(x: "ArrayLike", linkage: str = "complete") -> "np.ndarray":
     return exact.linkage(as_matrix(x, "x"), linkage)
 
 
-@_accept_old_names(method="linkage")
+@accept_old_names(method="linkage")
 def cut(x: "ArrayLike", num_clusters: int, linkage: str = "complete") -> "np.ndarray":
     """Clusters the rows of `x` bottom-up by cosine distance until `num_clusters` are left.
 
@@ -143,7 +118,7 @@ def cut(x: "ArrayLike", num_clusters: int, linkage: str = "complete") -> "np.nda
     return exact.cut(as_matrix(x, "x"), num_clusters, linkage)
 
 
-@_accept_old_names(method="linkage")
+@accept_old_names(method="linkage")
 def cluster_classes(
     embeddings: "ArrayLike", labels: "ArrayLike | None" = None, *, scope: str = "class", **options: Any
 ) -> "Dendrograms":
@@ -156,7 +131,7 @@ def cluster_classes(
 
 def write_gallery(
     directory: str | os.PathLike[str],
-    selection: "result.Selection",
+    selection: "result.SelectionArrays",
     *,
     embeddings: "ArrayLike",
     labels: "ArrayLike | None" = None,

@@ -19,6 +19,7 @@ from data_redundancy.clustering import dendrograms as class_trees
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.clustering.linkage import check_linkage
 from data_redundancy.data.arrays import as_embeddings, as_labels
+from data_redundancy.deprecation import accept_old_names
 from data_redundancy.errors import InputError, arguments_named, choice_error
 from data_redundancy.selection import METHODS, Pool, allocation, result
 from data_redundancy.selection import select as select_from
@@ -33,7 +34,7 @@ _Names = tuple[str, ...] | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Dendrograms(class_trees.Dendrograms):
+class Dendrograms(class_trees.ClassDendrograms):
     """The trees of all classes, or the tree of the whole data set, as returned by `cluster`.
 
     Attributes:
@@ -50,7 +51,7 @@ class Dendrograms(class_trees.Dendrograms):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Selection(result.Selection):
+class Selection(result.SelectionArrays):
     """The examples to keep, and what represents the others, as returned by `select`.
 
     Attributes:
@@ -213,9 +214,8 @@ def load_selection(directory: str | os.PathLike[str]) -> Selection:
         raise InputError("directory", directory, "must be the directory of a selection", fix)
     table = artifacts.read_examples(path)
     known = {name: table[name].to_numpy() for name in table.column_names if table[name].null_count < len(table)}
-    names = (
-        dict(zip(*(known[n].tolist() for n in ("label", "class_name")), strict=True)) if "class_name" in known else {}
-    )
+    labelled = ("label", "class_name") if "class_name" in known else ()
+    names = dict(zip(*(known[name].tolist() for name in labelled), strict=True)) if labelled else {}
     return Selection(
         method=manifest["method"],
         prune_fraction=manifest["prune_fraction"],
@@ -268,6 +268,7 @@ def cluster(
     return Dendrograms(x, in_scope, trees, linkage, classes, class_names)
 
 
+@accept_old_names(dendrograms="data")
 def select(
     data: "ArrayLike | Dendrograms | None" = None,
     labels: "ArrayLike | None" = None,
@@ -324,7 +325,7 @@ def select(
         forgetting: Toneva et al., ICLR 2019; ccs: Zheng et al., ICLR 2023.
     """
     if isinstance(labels, Real):
-        warnings.warn("prune_fraction must be passed to select by keyword", DeprecationWarning, stacklevel=2)
+        warnings.warn("prune_fraction must be passed to select by keyword", DeprecationWarning, stacklevel=3)
         labels, prune_fraction = None, labels
     options = {"seed": seed, "representative": representative, "centre": centre, "end": end}
     options |= {"score": score, "hardest_pruned": hardest_pruned}
@@ -338,7 +339,7 @@ def select(
 class _Later:
     """Trees that are clustered when they are first used, which is after `select_from` has validated its arguments."""
 
-    def __init__(self, make: Callable[[], class_trees.Dendrograms]):
+    def __init__(self, make: Callable[[], class_trees.ClassDendrograms]):
         self._make = functools.cache(make)
 
     def __getattr__(self, name: str) -> Any:
@@ -349,7 +350,7 @@ def _pool(
     data: Any, labels: Any, scope: str | None, linkage: str, options: Mapping[str, Any], how: tuple[Any, Any]
 ) -> tuple[Pool, _Names, str]:
     """Returns a pool without scores, the names of its classes, and the linkage; `how` are the last of `_cluster`."""
-    if isinstance(data, class_trees.Dendrograms):
+    if isinstance(data, class_trees.ClassDendrograms):
         for name, value in (("labels", labels), ("scope", scope)):
             if value is not None:
                 raise InputError(name, None, "must be None if data are trees, which have their own")
@@ -382,7 +383,7 @@ def _scores(scores: Any, method: str, score: str, num_examples: int) -> dict[str
     return {score if "score" in METHODS[method].takes else method: values}
 
 
-def _select(pool: Pool, linkage: str, options: dict[str, Any]) -> tuple[result.Selection, dict[str, Any]]:
+def _select(pool: Pool, linkage: str, options: dict[str, Any]) -> tuple[result.SelectionArrays, dict[str, Any]]:
     """Returns the selection for the arguments of `select_from`, and its fingerprint."""
     for name, kind, requirement in (("seed", Integral, "an integer"), ("hardest_pruned", Real, "a number")):
         if not isinstance(options[name], kind):
@@ -399,7 +400,7 @@ def _select(pool: Pool, linkage: str, options: dict[str, Any]) -> tuple[result.S
 
 def _cluster(
     x: np.ndarray, labels: np.ndarray, linkage: str, depth: float | None, memory_limit_gb: Any, progress: Any
-) -> class_trees.Dendrograms:
+) -> class_trees.ClassDendrograms:
     """Clusters up to a prune fraction, `depth`, or completely if it is None."""
     if memory_limit_gb is not None and not (
         isinstance(memory_limit_gb, Real) and 0 < float(memory_limit_gb) < math.inf

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 import data_redundancy as dr
 from data_redundancy import api, selection
 from data_redundancy.clustering.classwise import cluster_classes
-from data_redundancy.clustering.dendrograms import Dendrograms as ClassTrees
+from data_redundancy.clustering.dendrograms import ClassDendrograms as ClassTrees
 from data_redundancy.selection import Pool
 from helpers import api_digits
 from helpers.api_digits import NAMES, N, assert_equal
@@ -423,3 +423,14 @@ def test_a_fraction_in_the_place_of_labels_is_deprecated(digits):
         old = dr.select(trees, 0.5, method="random", seed=1)
     assert [warning.filename for warning in caught] == [__file__]
     assert_equal(old, dr.select(trees, prune_fraction=0.5, method="random", seed=1))
+
+
+def test_old_attributes_of_trees():
+    dendrograms = dr.cluster(np.eye(4) + 1, [0, 0, 1, 1])
+    with pytest.warns(DeprecationWarning, match="the attribute linkage of Dendrogram is now called merges"):
+        assert dendrograms.trees[0].linkage is dendrograms.trees[0].merges
+    with pytest.warns(DeprecationWarning, match="the attribute method of Dendrograms is now called linkage"):
+        assert dendrograms.method == "complete"
+    with pytest.warns(DeprecationWarning, match="the parameter dendrograms of select is now called data"):
+        chosen = dr.select(dendrograms=dendrograms, prune_fraction=0.5)
+    assert len(chosen.keep) == 2

@@ -261,7 +261,9 @@ def test_the_gallery_takes_labels_and_names_from_the_selection(digits, tmp_path)
     assert found["images"]["id"] == [files[i] for i in found["images"]["index"]]
     assert "cosine distance" in found["warnings"]["notes"][0]
     # The selection of the library has neither labels nor names.
-    bare = result.Selection(**{f.name: getattr(chosen, f.name) for f in dataclasses.fields(result.Selection)})
+    bare = result.SelectionArrays(
+        **{f.name: getattr(chosen, f.name) for f in dataclasses.fields(result.SelectionArrays)}
+    )
     given = {"embeddings": x.astype(ml_dtypes.bfloat16), "images": images, "labels": texts, "ids": files}
     dr.write_gallery(str(tmp_path / "b"), bare, **given)
     assert (tmp_path / "b" / "index.html").read_bytes() == path.read_bytes()

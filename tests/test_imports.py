@@ -19,7 +19,7 @@ LAYERS = (
     ("gallery", "data"),
     ("clustering", "store"),
     ("selection", "evidence", "models", "runtime"),
-    ("errors", "version"),
+    ("errors", "deprecation", "version"),
 )
 """From the highest to the lowest. A package may import those of lower layers, not those of its own."""
 ALLOWED_WITHIN = {("api", "__init__"), ("__init__", "api"), ("errors", "version")}

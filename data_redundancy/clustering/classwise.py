@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
+from data_redundancy.clustering.dendrograms import ClassDendrograms, Dendrogram
 from data_redundancy.clustering.distances import check_embeddings, fixed_point_unit_vectors_of
 from data_redundancy.clustering.linkage import check_linkage, to_linkage
 from data_redundancy.clustering.merges import Merges
@@ -118,7 +118,7 @@ def cluster_classes(
     num_merges: Mapping[int, int] | None = None,
     memory_limit: float | None = None,
     progress: Callable[[Sequence[int]], Iterable[int]] | None = None,
-) -> Dendrograms:
+) -> ClassDendrograms:
     """Clusters every class on its own, bottom-up under the cosine distance.
 
     Args:
@@ -146,4 +146,4 @@ def cluster_classes(
     each = cluster_each(embeddings, workload, order)
     # The wrapped list is iterated over only to show progress; the trees may come in another order.
     trees = dict(found for _, found in zip(order if progress is None else progress(order), each, strict=True))
-    return Dendrograms(embeddings, labels, trees, linkage)
+    return ClassDendrograms(embeddings, labels, trees, linkage)

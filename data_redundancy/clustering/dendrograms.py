@@ -9,6 +9,7 @@ import numpy as np
 from data_redundancy.clustering.distances import as_float_matrix
 from data_redundancy.clustering.linkage import check_linkage, cut_tree
 from data_redundancy.clustering.partitions import number_by_lowest_member
+from data_redundancy.deprecation import renamed_attribute
 from data_redundancy.errors import InputError, show
 from data_redundancy.selection.grouping import check_labels, members_by_class
 
@@ -26,6 +27,8 @@ class Dendrogram:
     members: np.ndarray
     merges: np.ndarray
 
+    linkage = renamed_attribute("linkage", "merges")
+
     @property
     def is_truncated(self) -> bool:
         """Whether merges are missing."""
@@ -33,7 +36,7 @@ class Dendrogram:
 
 
 @dataclass(frozen=True, eq=False)
-class Dendrograms:
+class ClassDendrograms:
     """The trees of all classes of a data set.
 
     Attributes:
@@ -50,6 +53,8 @@ class Dendrograms:
     labels: np.ndarray
     trees: Mapping[int, Dendrogram]
     linkage: str
+
+    method = renamed_attribute("method", "linkage")
 
     def __post_init__(self) -> None:
         check_linkage(self.linkage)

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from data_redundancy.clustering.dendrograms import Dendrograms
+from data_redundancy.clustering.dendrograms import ClassDendrograms
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.data import embedding_files
 from data_redundancy.errors import InputError
@@ -21,7 +21,7 @@ from data_redundancy.experiment.fingerprints import selection_options
 from data_redundancy.experiment.requirements import needs_dendrograms
 from data_redundancy.experiment.selections import announce, select_from
 from data_redundancy.experiment.vetoes import apply_veto, read_veto, veto_fingerprint, veto_named
-from data_redundancy.selection import METHODS, Pool, Selection
+from data_redundancy.selection import METHODS, Pool, SelectionArrays
 from data_redundancy.selection.grouping import check_labels
 from data_redundancy.store import artifacts, filesystems, metrics
 
@@ -86,7 +86,7 @@ class EmbeddingExperiment:
                 raise
             raise error.renamed(*source) from error
 
-    def select(self, veto_path: str | None = None) -> Selection:
+    def select(self, veto_path: str | None = None) -> SelectionArrays:
         """Selects by `select.method` and `select.fraction`, and writes the selection to `out`.
 
         Args:
@@ -144,7 +144,7 @@ class EmbeddingExperiment:
             return pool
         return Pool(labels, x, self._cluster(labels), classes=classes)
 
-    def _cluster(self, labels: np.ndarray) -> Dendrograms:
+    def _cluster(self, labels: np.ndarray) -> ClassDendrograms:
         config, fraction = self.config, self.config.select.fraction
         whole = config.select.allocation == "global" and fraction > 0
         workload = clustering.make_config_workload(config, self.embeddings, labels, None if whole else fraction)
@@ -154,7 +154,7 @@ class EmbeddingExperiment:
             for label, dendrogram in clustering.cluster_each(workload, self.embeddings, list(workload.classes)):
                 found[label] = dendrogram
                 bar.update(len(found))
-        return Dendrograms(self.embeddings, labels, found, config.cluster.linkage)
+        return ClassDendrograms(self.embeddings, labels, found, config.cluster.linkage)
 
 
 def _check_needs_no_scores(method: str) -> None:

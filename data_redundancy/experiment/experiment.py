@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import data, training
-from data_redundancy.clustering.dendrograms import Dendrograms
+from data_redundancy.clustering.dendrograms import ClassDendrograms
 from data_redundancy.experiment import clustering
 from data_redundancy.experiment.answers import Answers
 from data_redundancy.experiment.dataset import check_fractions, check_readable, load
@@ -134,7 +134,7 @@ class Experiment:
         return self._parts.pools.embeddings
 
     @property
-    def dendrograms(self) -> Dendrograms:
+    def dendrograms(self) -> ClassDendrograms:
         """The dendrograms of all classes."""
         return self._parts.pools.dendrograms
 

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_redundancy import data
-from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
+from data_redundancy.clustering.dendrograms import ClassDendrograms, Dendrogram
 from data_redundancy.clustering.distances import check_embeddings
 from data_redundancy.errors import InputError
 from data_redundancy.experiment.dataset import labels_in_scope
@@ -64,7 +64,7 @@ class Pools:
         return Pool(labels_in_scope(self._config.cluster.scope, labels), embeddings, classes=labels)
 
     @functools.cached_property
-    def dendrograms(self) -> Dendrograms:
+    def dendrograms(self) -> ClassDendrograms:
         """The dendrograms of all classes."""
         directory, scope = self._workdir.dendrograms, self._config.cluster.scope
         require(directory, self._fingerprints.dendrograms(), "cluster")
@@ -78,7 +78,7 @@ class Pools:
                 f"lacks the dendrograms of {missing} of {len(classes)} classes",
                 "Run 'data-redundancy cluster' to its end",
             )
-        return Dendrograms(self.embeddings, labels, found, self._config.cluster.linkage)
+        return ClassDendrograms(self.embeddings, labels, found, self._config.cluster.linkage)
 
     def release(self) -> None:
         """Frees the memory of embeddings and dendrograms; they are read again when they are needed."""

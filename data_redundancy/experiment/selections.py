@@ -15,7 +15,7 @@ from data_redundancy.experiment.fingerprints import Fingerprints
 from data_redundancy.experiment.pools import Pools
 from data_redundancy.experiment.vetoes import apply_veto, veto_fingerprint
 from data_redundancy.runtime import devices
-from data_redundancy.selection import METHODS, OPTIONS, Pool, Selection, expected_cost, select
+from data_redundancy.selection import METHODS, OPTIONS, Pool, SelectionArrays, expected_cost, select
 from data_redundancy.selection.veto import Veto
 from data_redundancy.store import artifacts, manifests
 from data_redundancy.store.workdir import Workdir, selection_name
@@ -121,7 +121,7 @@ class Selections:
         return self._fingerprints.selection(method, prune_fraction, seed) | veto_fingerprint(self._veto)
 
 
-def select_from(config: ConfigDict, pool: Pool, method: str, prune_fraction: float, seed: int) -> Selection:
+def select_from(config: ConfigDict, pool: Pool, method: str, prune_fraction: float, seed: int) -> SelectionArrays:
     """Selects from a pool with the options of a config."""
     with arguments_named(_FIELDS):
         return select(

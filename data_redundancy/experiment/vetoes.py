@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data_redundancy.errors import InputError
-from data_redundancy.selection import Selection
+from data_redundancy.selection import SelectionArrays
 from data_redundancy.selection.veto import Veto, apply, check_classes
 from data_redundancy.selection.veto_file import parse
 from data_redundancy.store import filesystems
@@ -79,12 +79,12 @@ def _texts(names: np.ndarray | None) -> list[str] | None:
 
 def apply_veto(
     veto: Veto | None,
-    selection: Selection,
+    selection: SelectionArrays,
     *,
     embeddings: np.ndarray | None,
     labels: np.ndarray | None,
     class_names: Sequence[str] | None,
-) -> tuple[Selection, dict[str, Any] | None]:
+) -> tuple[SelectionArrays, dict[str, Any] | None]:
     """Applies a veto, if there is one, and logs how many images more or fewer are kept.
 
     Args:

@@ -14,7 +14,7 @@ from data_redundancy.gallery.near_duplicates import NearDuplicates
 from data_redundancy.gallery.projection import make_map
 from data_redundancy.gallery.report import NO_EVIDENCE, Limits, Report
 from data_redundancy.gallery.report import write as write_report
-from data_redundancy.selection import Selection
+from data_redundancy.selection import SelectionArrays
 from data_redundancy.store import workdir
 
 
@@ -107,7 +107,7 @@ def write(
     return write_report(directory, report, limits)
 
 
-def selected(selection: Selection) -> Selected:
+def selected(selection: SelectionArrays) -> Selected:
     """Returns a selection as the gallery takes it."""
     name = workdir.selection_name(selection.method, selection.prune_fraction)
     return Selected(

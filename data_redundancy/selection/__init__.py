@@ -21,7 +21,7 @@ from data_redundancy.selection import (
 )
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import REPRESENTATIVES
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 
 __all__ = [
     "ALLOCATIONS",
@@ -30,7 +30,7 @@ __all__ = [
     "REPRESENTATIVES",
     "Method",
     "Pool",
-    "Selection",
+    "SelectionArrays",
     "expected_cost",
     "select",
 ]
@@ -47,7 +47,7 @@ class Method:
         takes: the names of its options, which are keys of `OPTIONS`, or `seed` if the method draws at random.
     """
 
-    choose: Callable[..., Selection]
+    choose: Callable[..., SelectionArrays]
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
 
@@ -86,7 +86,7 @@ def select(
     end: str = "hard",
     score: str = "el2n",
     hardest_pruned: float = 0.0,
-) -> Selection:
+) -> SelectionArrays:
     """Selects the examples to keep.
 
     Args:

@@ -8,10 +8,10 @@ from data_redundancy.errors import InputError
 from data_redundancy.selection.by_class import embeddings_of
 from data_redundancy.selection.pool import Pool
 from data_redundancy.selection.representative import REPRESENTATIVES, distance_to
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "centroid") -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "centroid") -> SelectionArrays:
     """Cuts the tree of every class into as many clusters as examples to keep, and keeps one member of each cluster.
 
     Args:
@@ -48,7 +48,7 @@ def select(pool: Pool, num_pruned: Mapping[int, int], *, representative: str = "
         kept_member[members] = members[nearest]
         distance[members] = distance_to(embeddings, nearest)
     prune_fraction = sum(num_pruned.values()) / len(cluster)
-    return Selection("agglomerative", prune_fraction, np.unique(kept_member), cluster, kept_member, distance)
+    return SelectionArrays("agglomerative", prune_fraction, np.unique(kept_member), cluster, kept_member, distance)
 
 
 def _merged_rows(num_rows: int, merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

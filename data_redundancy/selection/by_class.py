@@ -6,7 +6,7 @@ import numpy as np
 
 from data_redundancy.errors import InputError
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 
 
 def keep_by_class(
@@ -14,7 +14,7 @@ def keep_by_class(
     pool: Pool,
     num_pruned: Mapping[int, int],
     choose: Callable[[np.ndarray, int, int], np.ndarray],
-) -> Selection:
+) -> SelectionArrays:
     """Makes a selection by choosing within every class.
 
     Args:
@@ -34,7 +34,7 @@ def keep_by_class(
         if num_pruned[label]:
             kept[members] = False
             kept[members[choose(members, len(members) - num_pruned[label], label)]] = True
-    return Selection(
+    return SelectionArrays(
         method=method,
         prune_fraction=sum(num_pruned.values()) / num_examples,
         keep=np.flatnonzero(kept),

@@ -7,7 +7,7 @@ import numpy as np
 from data_redundancy.errors import InputError
 from data_redundancy.selection.by_class import keep_by_class
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 from data_redundancy.selection.top_score import scores_of
 
 NUM_STRATA = 50
@@ -20,7 +20,7 @@ def select(
     score: str = "el2n",
     hardest_pruned: float = 0.0,
     seed: int = 0,
-) -> Selection:
+) -> SelectionArrays:
     """Prunes the hardest examples of every class, then draws evenly from strata of the score.
 
     The range of the remaining scores is divided into 50 strata of equal width. The strata take turns, the smallest

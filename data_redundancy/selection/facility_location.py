@@ -7,7 +7,7 @@ import numpy as np
 
 from data_redundancy.selection.by_class import embeddings_of, keep_by_class
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 from data_redundancy.selection.vectors import float64_unit_vectors
 
 HELD_BYTES = 2**31
@@ -16,7 +16,7 @@ _FETCHED = 64
 _BITS = 24
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int]) -> SelectionArrays:
     """Keeps, in every class, one after another the example that adds most to f(S) = sum_i max_{j in S} s(i, j).
 
     s is (1 + cosine similarity) / 2. It is not negative, so that f grows with S; the paper leaves the similarity open.

@@ -6,14 +6,14 @@ import numpy as np
 
 from data_redundancy.selection.by_class import embeddings_of, keep_by_class
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 from data_redundancy.selection.vectors import float64_unit_vectors
 
 _TIE = 1e-12
 """Products that differ by no more than this count as equal, since their last digits depend on the machine."""
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int]) -> SelectionArrays:
     """Keeps, in every class, one by one, the example that brings the mean of the kept ones nearest to the class mean.
 
     Features are embeddings scaled to length one: only for features of equal length does the highest product bring the

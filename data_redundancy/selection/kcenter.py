@@ -6,7 +6,7 @@ import numpy as np
 
 from data_redundancy.selection.by_class import embeddings_of, keep_by_class
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 
 _TIE = 1e-12
 """Squared distances that differ by less than this share of the largest squared distance to the mean count as equal,
@@ -15,7 +15,7 @@ _CANDIDATES = 256
 _ROWS = 8192  # compared with new centres at a time
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int]) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int]) -> SelectionArrays:
     """Keeps, in every class, one after another the example farthest from those kept so far.
 
     Distances are Euclidean, between embeddings that are not scaled. Of equal distances, the lowest index is taken. The

@@ -11,7 +11,7 @@ from data_redundancy.selection import grouping
 
 
 class CuttableTrees(Protocol):
-    """The interface of the trees of all classes that selection uses; `clustering.dendrograms.Dendrograms` has it."""
+    """The trees of all classes as selection uses them, such as `clustering.dendrograms.ClassDendrograms`."""
 
     def heights(self, label: int) -> np.ndarray:
         """Returns the heights of a class's merges, [m] float64, not decreasing; m < n-1 if the tree is truncated."""

@@ -9,7 +9,7 @@ from data_redundancy.errors import choice_error
 from data_redundancy.selection.by_class import embeddings_of, highest, keep_by_class
 from data_redundancy.selection.kmeans import cluster_unit_vectors
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 from data_redundancy.selection.vectors import float64_unit_vectors, rounded_cosines
 
 CENTRES = ("class", "kmeans")
@@ -20,7 +20,7 @@ EXAMPLES_PER_PROTOTYPE = 1000
 
 def select(
     pool: Pool, num_pruned: Mapping[int, int], *, centre: str = "kmeans", end: str = "hard", seed: int = 0
-) -> Selection:
+) -> SelectionArrays:
     """Keeps the examples that are far from their prototype (`hard`) or near to it (`easy`), by cosine distance.
 
     With `kmeans`, prototypes are the means of k-means clusters of the whole data set. They are found without labels, as

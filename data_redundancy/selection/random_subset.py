@@ -6,10 +6,10 @@ import numpy as np
 
 from data_redundancy.selection.by_class import keep_by_class
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> SelectionArrays:
     """Draws the examples to prune from every class, without replacement.
 
     The draw from a class depends on the seed, the label, the size of the class and the number to prune, but not on

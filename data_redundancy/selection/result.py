@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
+class SelectionArrays:
     """The examples that a method keeps, and what represents the others.
 
     Attributes:

@@ -8,14 +8,14 @@ import numpy as np
 from data_redundancy.selection.by_class import embeddings_of, highest, keep_by_class
 from data_redundancy.selection.kmeans import cluster_unit_vectors
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 from data_redundancy.selection.vectors import float64_unit_vectors, rounded_cosines
 
 CLUSTER_SIZE = 1000
 _BLOCK = 1024
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int], *, seed: int = 0) -> SelectionArrays:
     """Prunes the examples that are most similar to an earlier example of their k-means cluster.
 
     In the paper, unit vectors are clustered by k-means. Within a cluster, examples are sorted by their similarity to

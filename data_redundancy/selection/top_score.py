@@ -7,13 +7,13 @@ import numpy as np
 from data_redundancy.errors import InputError
 from data_redundancy.selection.by_class import highest, keep_by_class
 from data_redundancy.selection.pool import Pool
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 
 SCORES = ("el2n", "grad_norm", "forgetting")
 """The scores that `training.scores` computes; each is also the name of the method that keeps its highest values."""
 
 
-def select(pool: Pool, num_pruned: Mapping[int, int], *, score: str) -> Selection:
+def select(pool: Pool, num_pruned: Mapping[int, int], *, score: str) -> SelectionArrays:
     """Keeps, in every class, the examples with the highest score; of equal scores, the lowest indices.
 
     Scores are means over training runs. The papers rank the whole data set; here that is the case if the whole data set

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_redundancy.errors import InputError
 from data_redundancy.selection.representative import distance_to
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 
 _MAX_SHOWN = 10  # names in an error
 
@@ -34,7 +34,7 @@ class Veto:
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()[:16]
 
 
-def apply(selection: Selection, veto: Veto, embeddings: np.ndarray | None = None) -> Selection:
+def apply(selection: SelectionArrays, veto: Veto, embeddings: np.ndarray | None = None) -> SelectionArrays:
     """Applies a veto to a selection.
 
     Images in `veto.keep` are kept in addition, and images in `veto.drop` are pruned; the number of kept images may
@@ -73,7 +73,7 @@ def apply(selection: Selection, veto: Veto, embeddings: np.ndarray | None = None
     return dataclasses.replace(selection, keep=np.flatnonzero(kept), representative=representative, distance=distance)
 
 
-def _successors(selection: Selection, rows: np.ndarray, to_keep: np.ndarray, to_drop: np.ndarray) -> np.ndarray:
+def _successors(selection: SelectionArrays, rows: np.ndarray, to_keep: np.ndarray, to_drop: np.ndarray) -> np.ndarray:
     """Returns the new representative of each row's cluster, [n] int64; -1 if all members are dropped.
 
     Args:
@@ -102,7 +102,7 @@ def _distances(embeddings: np.ndarray, rows: np.ndarray, representative: np.ndar
 
 
 def check_classes(
-    before: Selection, after: Selection, labels: np.ndarray | None, class_names: Sequence[str] | None
+    before: SelectionArrays, after: SelectionArrays, labels: np.ndarray | None, class_names: Sequence[str] | None
 ) -> None:
     """Validates that a veto leaves at least one example of every class.
 

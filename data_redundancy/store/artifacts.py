@@ -12,7 +12,7 @@ from etils import epath
 
 from data_redundancy.errors import InputError
 from data_redundancy.runtime import devices
-from data_redundancy.selection.result import Selection
+from data_redundancy.selection.result import SelectionArrays
 from data_redundancy.store import directories, files, filesystems, manifests
 from data_redundancy.store.manifests import MANIFEST
 
@@ -115,7 +115,7 @@ def dendrogram_path(directory: epath.Path, label: int, scope: str) -> epath.Path
 
 def write_selection(
     directory: epath.Path,
-    selection: Selection,
+    selection: SelectionArrays,
     *,
     labels: np.ndarray | None,
     class_names: Sequence[str] | None,

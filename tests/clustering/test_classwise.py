@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import data_redundancy as dr
 from data_redundancy.clustering import classwise, dense, search
 from data_redundancy.clustering.classwise import cluster_classes
-from data_redundancy.clustering.dendrograms import Dendrogram, Dendrograms
+from data_redundancy.clustering.dendrograms import ClassDendrograms, Dendrogram
 from data_redundancy.clustering.distances import fixed_point_unit_vectors
 from data_redundancy.clustering.linkage import cut, linkage
 from data_redundancy.clustering.strategy import choose_strategy
@@ -112,7 +112,7 @@ def test_trees_that_do_not_belong_to_the_labels_are_refused():
         (trees | {1: too_narrow}, r"class 1 of n=2 examples, but has shape \(1, 3\)"),
     ]:
         with pytest.raises(InputError, match=f"^trees: .*{message}"):
-            Dendrograms(x, labels, bad, "complete")
+            ClassDendrograms(x, labels, bad, "complete")
 
 
 @pytest.mark.parametrize("num_clusters", [{0: 1}, {0: 1, 1: 1, 2: 1}, {0: 1, 1: 3}])

@@ -23,7 +23,7 @@ def scores() -> dict[str, np.ndarray]:
     return {name: rng.gamma(2.0, size=N) for name in ("el2n", "grad_norm", "forgetting")}
 
 
-def assert_equal(a: result.Selection, b: result.Selection) -> None:
+def assert_equal(a: result.SelectionArrays, b: result.SelectionArrays) -> None:
     """Asserts that all attributes of the library's selections are equal, including their types."""
-    for field in dataclasses.fields(result.Selection):
+    for field in dataclasses.fields(result.SelectionArrays):
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name), strict=True)
