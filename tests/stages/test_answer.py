@@ -13,10 +13,10 @@ import pytest
 from scipy import stats
 
 from data_redundancy import evidence
-from data_redundancy.cli import config
+from data_redundancy.cli import arguments, config
 from data_redundancy.errors import InputError
-from data_redundancy.experiment import questions
-from data_redundancy.stages import answer
+from data_redundancy.experiment import questions, requirements
+from data_redundancy.reporting import answer_lines
 from data_redundancy.store.workdir import Workdir
 from helpers import page_content
 from helpers.command import TINY, ends, error_line, popen, run_here, run_process, start_all, write_digits
@@ -30,7 +30,7 @@ BARE = tuple(flag for flag in DATA if not flag.startswith("--config.sweep."))
 
 
 def parse(*argv):
-    return config.parse(["--config=default", *argv], {})[0]
+    return config.resolve(arguments.parse(["answer", "--config=default", *argv]))
 
 
 def saved(folder, name="agglomerative-0.2"):
@@ -67,11 +67,15 @@ def forget(folder):
 
 
 def test_looks_come_from_the_trials_that_are_allowed():
-    assert questions.ask(parse(), largest=False).plan == evidence.make_look_schedule((3, 5, 7, 9, 11, 13, 15), 0.95)
+    assert questions.make_question(parse(), largest=False).schedule == evidence.make_look_schedule(
+        (3, 5, 7, 9, 11, 13, 15), 0.95
+    )
     of_random = parse("--config.select.method=random", "--config.evidence.max_trials=10")
-    assert questions.ask(of_random, largest=False).plan.looks == (3, 5)  # two trials for a seed
-    found = questions.ask(parse("--config.sweep.fractions=(0.5,0.1)", "--config.evidence.seed=7"), largest=True)
-    assert (found.fractions, found.seeds(3), found.sides) == ((0.1, 0.5), (7, 8, 9), ("agglomerative", "random"))
+    assert questions.make_question(of_random, largest=False).schedule.looks == (3, 5)  # two trials for a seed
+    found = questions.make_question(
+        parse("--config.sweep.fractions=(0.5,0.1)", "--config.evidence.seed=7"), largest=True
+    )
+    assert (found.fractions, found.seeds(3), found.methods) == ((0.1, 0.5), (7, 8, 9), ("agglomerative", "random"))
 
 
 @pytest.mark.parametrize(
@@ -79,20 +83,20 @@ def test_looks_come_from_the_trials_that_are_allowed():
     [
         (
             ["evidence.max_trials=8"],
-            "--max_trials=8: must be at least 9: the first look is at 3 seeds .*, each with 3",
+            "evidence.max_trials=8: must be at least 9, as the first look is at 3 seeds .*, each with 3",
         ),
         (
             ["select.method=random", "evidence.max_trials=5"],
-            r"--max_trials=5: must be at least 6: .*\(full, random\)$",
+            r"evidence.max_trials=5: must be at least 6, .*\(full, random\)$",
         ),
-        (["evidence.first_look=16"], "--max_trials=45: must be at least 48"),
-        (["select.fraction=0"], "--fraction=0: must be greater than 0 and less than 1"),
-        (["evidence.seed=4294967290"], "--config.evidence.seed=4294967290: must be at most 4294967281, for 15 seeds"),
+        (["evidence.first_look=16"], "evidence.max_trials=45: must be at least 48"),
+        (["select.fraction=0"], "select.fraction=0.0: must be greater than 0 and less than 1"),
+        (["evidence.seed=4294967290"], "evidence.seed=4294967290: must be at most 4294967281, as 15 seeds count up"),
     ],
 )
 def test_questions_that_cannot_be_asked(overrides, told):
     with pytest.raises(InputError, match=f"^{told}"):
-        questions.ask(parse(*(f"--config.{override}" for override in overrides)), largest=False)
+        questions.make_question(parse(*(f"--config.{override}" for override in overrides)), largest=False)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def test_questions_that_cannot_be_asked(overrides, told):
     ],
 )
 def test_only_what_a_method_needs_is_run_before(method, allocation, stages):
-    assert questions.stages_before(parse(f"--config.select.allocation={allocation}"), method) == stages
+    assert requirements.commands_before(parse(f"--config.select.allocation={allocation}"), method) == stages
 
 
 @pytest.mark.parametrize(
@@ -116,20 +120,26 @@ def test_only_what_a_method_needs_is_run_before(method, allocation, stages):
         (["--fraction=1"], "--fraction=1: must be a number at least 0 and less than 1"),
         (["--fraction=-0.1"], "--fraction=-0.1: must be a number"),
         (["--fraction=ten"], "--fraction=ten: must be a number"),
-        (["--fraction=0"], "--fraction=0: must be greater than 0 and less than 1"),
+        (["--fraction=0"], "--fraction=0.0: must be greater than 0 and less than 1"),
         (["--max_trials=8"], "--max_trials=8: must be at least 9"),
         (["--max_trials=0"], "--max_trials=0: must be a whole number from 1"),
-        (["--max_trials=3001"], "--max_trials=3001: must be a whole number from 1 to 3000"),
+        (["--max_trials=3001"], "--max_trials=3001: must be a whole number from 1 to 3,000"),
         (["--max_trials=9.5"], "--max_trials=9.5: must be a whole number from 1"),
         (["--max_trials=-9"], "--max_trials=-9: must be a whole number from 1"),
         (["--largest=maybe"], "--largest=maybe: must be true or false"),
-        (["--largest", "--fraction=0.1"], "--fraction=0.1: not with --largest"),
-        (["--config.evidence.margin=0.5"], "--config.evidence.margin=0.5: must be greater than 0 and less than 0.5"),
-        (["--config.evidence.margin=0"], "--config.evidence.margin=0.0: must be greater than 0"),
-        (["--config.evidence.confidence=95"], "--config.evidence.confidence=95.0: must be greater than 0 and less"),
-        (["--config.evidence.first_look=1"], "--config.evidence.first_look=1: must be at least 2"),
-        (["--config.evidence.look_every=0"], "--config.evidence.look_every=0: must be at least 1"),
-        (["--shard=0/2"], "--shard=0/2: only the stage 'sweep' takes it"),
+        (["--largest", "--fraction=0.1"], "--fraction=0.1: must not be given with --largest"),
+        (
+            ["--config.evidence.margin=0.5"],
+            "--config.evidence.margin=0.5: must be a number greater than 0 and less than 0.5",
+        ),
+        (["--config.evidence.margin=0"], "--config.evidence.margin=0: must be a number greater than 0"),
+        (
+            ["--config.evidence.confidence=95"],
+            "--config.evidence.confidence=95: must be a number greater than 0 and less than 1",
+        ),
+        (["--config.evidence.first_look=1"], "--config.evidence.first_look=1: must be a whole number from 2 to"),
+        (["--config.evidence.look_every=0"], "--config.evidence.look_every=0: must be a whole number from 1 to"),
+        (["--shard=0/2"], "--shard=0/2: is a flag of the command sweep only"),
     ],
 )
 def test_mistaken_flags(capfd, tmp_path, monkeypatch, flags, told):
@@ -145,11 +155,11 @@ def test_a_mistake_is_one_line_of_a_process(tmp_path):
 
 
 def test_a_method_that_draws_anew_has_a_keep_list_for_every_seed(tmp_path):
-    question = questions.ask(parse("--config.select.method=random"), largest=False)
+    question = questions.make_question(parse("--config.select.method=random"), largest=False)
     for count, note in ((1, ""), (3, " (the first of 3: every seed has its own)")):
         results = [{"selection": f"random-0.1-seed{seed}", "method": "random"} for seed in range(count)]
         found = types.SimpleNamespace(results=results, fraction=0.1)
-        line, *_ = answer._places(Workdir(tmp_path), question, found)
+        line, *_ = answer_lines.place_lines(types.SimpleNamespace(workdir=Workdir(tmp_path)), question, found)
         assert line == f"keep list: {tmp_path}/selections/random-0.1-seed0/keep.npy{note}"
 
 
@@ -257,18 +267,20 @@ def test_a_finished_answer_is_told_again(own_copy, job, capfd):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--config.evidence.margin=0.02"], "--config.evidence.margin: 0.005 there, 0.02 now. "),
-        (["--config.evidence.confidence=0.9"], "--config.evidence.confidence: 0.95 there, 0.9 now. "),
-        (["--max_trials=21"], r"numbers of seeds to look at \(--max_trials, .*\): 3, 5 there, 3, 5, 7 now. "),
-        (["--config.evidence.first_look=2"], r"numbers of seeds .*: 3, 5 there, 2, 4, 5 now. "),
-        (["--config.evidence.seed=9"], "--config.evidence.seed: 0 there, 9 now. "),
+        (["--config.evidence.margin=0.02"], "evidence.margin: 0.005 then, 0.02 now. "),
+        (["--config.evidence.confidence=0.9"], "evidence.confidence: 0.95 then, 0.9 now. "),
+        (["--max_trials=21"], r"numbers of seeds to look at \(evidence.max_trials, .*\): 3, 5 then, 3, 5, 7 now. "),
+        (["--config.evidence.first_look=2"], r"numbers of seeds .*: 3, 5 then, 2, 4, 5 now. "),
+        (["--config.evidence.seed=9"], "evidence.seed: 0 then, 9 now. "),
     ],
 )
 def test_another_plan_is_refused(own_copy, capfd, flags, told):
     before = mtimes(own_copy)
     line = error_line(run_here(capfd, *ASKED, *flags))
-    assert re.match(rf"\S*/w/answers/agglomerative-0\.2\.json: planned otherwise before the first look: {told}", line)
-    assert line.endswith("(--config.evidence.seed=5), or remove the file if no result was seen yet")
+    assert re.match(
+        rf"\S*/w/answers/agglomerative-0\.2\.json: has another plan, made before the first look: {told}", line
+    )
+    assert line.endswith("(evidence.seed=5); or remove the file if no result was seen yet.")
     assert mtimes(own_copy) == before
 
 
@@ -281,7 +293,8 @@ def test_a_few_trials_more_that_change_no_look_are_the_same_plan(own_copy, capfd
 @pytest.mark.parametrize("content", ["{", "[]", '{"plan": {}, "found": null}'])
 def test_a_damaged_answer_is_refused(own_copy, capfd, content):
     (own_copy / "w" / "answers" / "agglomerative-0.2.json").write_text(content)
-    assert "w/answers/agglomerative-0.2.json: not " in error_line(run_here(capfd, *ASKED))
+    line = error_line(run_here(capfd, *ASKED))
+    assert re.search(r"w/answers/agglomerative-0\.2\.json: (is not a file that|must be a JSON file \()", line), line
 
 
 @pytest.mark.slow
@@ -291,7 +304,7 @@ def test_what_is_settled_at_the_first_look_needs_no_more(own_copy, capfd):
     forget(own_copy)
     done = run_here(capfd, *ASKED)
     assert done.code == 0, done.err
-    assert "10 trials of these seeds are there already and count; " in done.err
+    assert "10 trials of these seeds are finished already and count; " in done.err
     assert "answer: look 1 of at most 2, 3 seeds: 20% can go: accuracy stays within 0.5 points" in done.err
     assert "look 2" not in done.err
     found = saved(own_copy)["found"]
@@ -299,7 +312,10 @@ def test_what_is_settled_at_the_first_look_needs_no_more(own_copy, capfd):
     assert found["versus_random"]["outcome"] == "better than random"
     assert "\n20% can go: accuracy stays within 0.5 points of the full set (difference +1.02, 95% repeated " in done.out
     assert "\nAgainst random subsets of the same size: better than random (difference +5.98, " in done.out
-    assert "used 3 seeds, 9 trials. 10 trials were there before it was asked: no independent evidence if " in done.out
+    assert (
+        "used 3 seeds, 9 trials. 10 trials were finished before the question was asked: they are no independent "
+        in done.out
+    )
     assert saved(own_copy)["trials_before"] == 10
     assert "\nRandom subsets themselves: no: 20% cannot go: accuracy falls by more than 0.5 points (" in done.out
     assert "A plan cannot be made longer" not in done.out
@@ -359,7 +375,7 @@ def test_an_answer_about_other_trials_is_refused_and_not_told(own_copy, capfd):
     content["fingerprint"]["train.learning_rate"] = 9.0
     path.write_text(json.dumps(content))
     line = run_here(capfd, *ASKED).err.splitlines()[-1]
-    assert "agglomerative-0.2.json was made from something else: train.learning_rate: 9.0 there, 0.1 now." in line
+    assert "agglomerative-0.2.json: was made with different inputs: train.learning_rate was 9.0 and is now 0.1." in line
     report = ["report", *BARE, "--config.sweep.fractions=(0.2,)", "--config.sweep.seeds=(0,1,2,3,4)"]
     assert words not in run_here(capfd, *report).out
     content["fingerprint"]["train.learning_rate"] = 0.1
@@ -375,13 +391,13 @@ def test_a_fraction_that_removes_nothing_is_refused(own_copy, capfd):
     done = run_here(capfd, *ASKED[:-2], "--fraction=0.002")
     assert done.code == 2
     line = done.err.splitlines()[-1]
-    assert line.startswith("data-redundancy: --fraction=0.002: must be more than 0.0025, to remove one of 200")
+    assert line.startswith("data-redundancy: --fraction=0.002: must be more than 0.0025, to prune one of 200 ")
 
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_comes_to_the_same(job, tmp_path):
     write_digits(tmp_path / "d.npz", NUM_TRAIN, NUM_TEST)
-    process = popen(["-m", "data_redundancy.cli.main", *ASKED], cwd=tmp_path)
+    process = popen(["-m", "data_redundancy", *ASKED], cwd=tmp_path)
     fourth, deadline = tmp_path / "w" / "trials" / "full" / "seed3", time.monotonic() + 250
     while not (fourth / "checkpoints" / "4").exists():  # in the second round
         assert process.poll() is None, process.communicate()
@@ -401,7 +417,7 @@ def test_killed_and_started_again_it_comes_to_the_same(job, tmp_path):
 @pytest.mark.slow
 def test_several_processes_come_to_one_answer(tmp_path):
     write_digits(tmp_path / "d.npz", NUM_TRAIN, NUM_TEST)
-    command = ["-m", "data_redundancy.cli.main", *ASKED[:-1], "--max_trials=9"]
+    command = ["-m", "data_redundancy", *ASKED[:-1], "--max_trials=9"]
     (code, out, err), (other_code, other_out, other_err) = ends(start_all(command, cwd=tmp_path, devices=1), 280)
     assert (code, other_code) == (0, 0), err + other_err
     place = "w/answers/agglomerative-0.2.json"
@@ -426,7 +442,7 @@ def test_the_largest_is_searched_upwards_until_one_fails(own_copy, capfd):
     assert "keep list: w/selections/agglomerative-0.5/keep.npy" in done.out
 
     refused = error_line(run_here(capfd, *command, "--config.sweep.fractions=(0.2,0.3)", wide))
-    assert "--config.sweep.fractions: 0.2, 0.3, 0.5 there, 0.2, 0.3 now" in refused
+    assert "sweep.fractions: 0.2, 0.3, 0.5 then, 0.2, 0.3 now" in refused
 
     doctor(own_copy, "agglomerative", lambda seed: 0.0001 * seed, 0.2)
     doctor(own_copy, "random", lambda seed: -0.1 + 0.0002 * seed, 0.2)
@@ -455,7 +471,7 @@ def test_the_largest_is_searched_upwards_until_one_fails(own_copy, capfd):
     (own_copy / "w" / "answers" / "agglomerative-largest.json").unlink()
     report = ["report", *BARE, of_all, "--config.sweep.seeds=(0,1,2,3,4)"]
     told = run_here(capfd, *report).out
-    assert "(--largest has one for all): agglomerative 20%, agglomerative 30%.\n" in told
+    assert "(--largest has one for all fractions): agglomerative 20%, agglomerative 30%.\n" in told
 
     doctor(own_copy, "agglomerative", lambda seed: -0.01 + 0.0001 * seed, 0.2)
     forget(own_copy)
@@ -474,7 +490,7 @@ def test_scores_are_computed_where_a_method_needs_them(tmp_path, capfd, monkeypa
     of_scores = ["--config.score.epochs=1", "--config.score.seeds=(0,)"]
     done = run_here(capfd, "sweep", *DATA, *of_scores, "--config.sweep.methods=('el2n',)")
     assert done.code == 2
-    assert "w/scores/el2n/seed0: not there; run the stage 'score' first" in done.err
+    assert "w/scores/el2n/seed0: does not exist. Run 'data-redundancy score' with this workdir first." in done.err
     asked = [
         "--fraction=0.2",
         "--max_trials=9",
@@ -495,8 +511,8 @@ def test_sweep_and_report_say_what_can_go(own_copy, capfd):
     of_sweep, of_report = run_here(capfd, "sweep", *flags), run_here(capfd, "report", *flags)
     assert f"\nsweep: agglomerative: {words}.\nsweep: random: " in of_sweep.err
     assert f"\n\nagglomerative: {words}.\nrandom: " in of_report.out
-    assert "\nNot asked by 'answer', so as if the number of seeds had been fixed: random 20%.\n" in of_report.out
-    assert "\nWhoever adds seeds until it is settled errs more often" in of_report.out
+    assert "\nNot asked by 'answer', so tested as if the number of seeds had been fixed: random 20%.\n" in of_report.out
+    assert "\nAdding seeds until a result is significant inflates the error rate; " in of_report.out
     # With another margin it is not what was asked, so what can be said is what the trials there are say.
     of_report = run_here(capfd, "report", *flags, "--config.evidence.margin=0.49")
     assert "\n\nagglomerative: 20% can go: accuracy stays within 49 points of the full set (difference" in of_report.out
@@ -515,7 +531,10 @@ def test_trials_of_another_config_are_named(own_copy, capfd):
     for stage in ("sweep", "report"):
         done = run_here(capfd, stage, *flags, "--config.sweep.seeds=(0,1,7,8)")
         assert done.code == 2
-        assert "w/trials/full/seed7 was made from something else: train.learning_rate: 0.2 there, 0.1 now" in done.err
+        assert (
+            "w/trials/full/seed7: was made with different inputs: train.learning_rate was 0.2 and is now 0.1."
+            in done.err
+        )
 
 
 @pytest.mark.slow

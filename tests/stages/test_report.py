@@ -17,6 +17,7 @@ from data_redundancy import data
 from data_redundancy.data.tfds.image_stream import ImageStream
 from data_redundancy.store import artifacts
 from helpers import imagenet_like, page_content
+from helpers.cluster_workdir import read_tree
 from helpers.command import (
     NO_TENSORFLOW,
     TINY,
@@ -141,7 +142,7 @@ def test_warnings_are_those_of_brute_force(job):
 def test_the_curve_of_heights_and_the_cut(job):
     folder, _, _planted = job
     heights = page_content.read(folder / "w" / "report")["heights"]
-    trees = [artifacts.read_dendrogram(path)[1][:, 2] for path in (folder / "w" / "dendrograms").glob("class_*.npz")]
+    trees = [read_tree(path)[1][:, 2] for path in (folder / "w" / "dendrograms").glob("class_*.npz")]
     expected = np.median([tree[round(0.2 * (len(tree) + 1)) - 1] for tree in trees])
     assert heights["cut"] == pytest.approx(expected, rel=1e-5)
     assert heights["height"] == sorted(heights["height"])
@@ -258,7 +259,7 @@ def test_random_subsets_need_neither_embeddings_nor_trees(own_copy, capfd):
     assert found["selection"]["name"] == "random-0.2-seed0"
     assert [row["method"] for row in found["accuracy"]] == ["full", "random"]
     assert (
-        "There are no embeddings, hence no map and no near-duplicates: the stage 'embed' makes them."
+        "There are no embeddings, so no map and no near-duplicates: 'data-redundancy embed' makes them."
         in (found["warnings"]["notes"])
     )
 
@@ -267,7 +268,7 @@ def test_what_nothing_stands_for_gives_no_measure_of_near_duplicates(own_copy, c
     flags = [*FLAGS, "--config.select.method=random"]
     assert run_here(capfd, "report", *flags).code == 0
     found = page_content.read(own_copy / "report")
-    assert any("give report.near_duplicate" in note for note in found["warnings"]["notes"])
+    assert any("set report.near_duplicate" in note for note in found["warnings"]["notes"])
     assert run_here(capfd, "report", *flags, "--config.report.near_duplicate=1e-6").code == 0
     found = page_content.read(own_copy / "report")
     assert [pair[:2] for pair in page_content.warning_pairs(found, "label_errors", ("a", "b"))] == [TWICE]
@@ -281,7 +282,7 @@ def test_embeddings_of_the_test_split_are_added_where_they_are_missing(own_copy,
     assert run_here(capfd, "report", *FLAGS).code == 0
     found = page_content.read(own_copy / "report")
     assert found["warnings"]["leaks"] == []
-    assert any("Test images were not looked at" in note for note in found["warnings"]["notes"])
+    assert any("Test images were not searched" in note for note in found["warnings"]["notes"])
     done = run_here(capfd, "embed", *FLAGS)
     assert done.code == 0, done.err
     assert "embed: already done, skipped (w/embeddings)" in done.err
@@ -294,7 +295,7 @@ def test_embeddings_of_the_test_split_are_added_where_they_are_missing(own_copy,
 def test_embeddings_of_another_test_split_are_refused(own_copy, capfd):
     done = run_here(capfd, "embed", *FLAGS, "--config.dataset.test_split=test[:50]")
     assert done.code == 2
-    assert "w/embeddings_test was made from something else: dataset.num_test: 60 there, 50 now" in done.err
+    assert "w/embeddings_test: was made with different inputs: dataset.num_test was 60 and is now 50;" in done.err
 
 
 # Options
@@ -310,7 +311,7 @@ def test_what_is_not_wanted_is_left_out(own_copy, capfd):
     notes = " ".join(found["warnings"]["notes"])
     assert "report.max_warnings is 0" in notes
     assert len(found["groups"]["size"]) == 5
-    assert "shows the 5 tightest groups, as many as report.max_groups allows (5); " in notes
+    assert "shows the 5 tightest groups, which is the most that it may show; " in notes
 
 
 def test_at_most_so_many_warnings_and_points(own_copy, capfd):
@@ -330,7 +331,8 @@ def test_a_map_without_its_package(own_copy, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     done = run_here(capfd, "report", *FLAGS, "--config.report.map=umap")
     assert error_line(done) == (
-        "--config.report.map=umap: needs the package umap-learn; pip install 'data_redundancy[umap]'"
+        "--config.report.map=umap: needs the package umap-learn, which is not installed. Install it with pip install "
+        "'data_redundancy[umap]'."
     )
     assert mtimes(own_copy) == before
 
@@ -385,7 +387,7 @@ def test_streamed_images_are_shown_as_they_are_decoded(tmp_path, monkeypatch, ca
 def test_two_processes_write_it_once(own_copy, tmp_path):
     expected = mtimes(own_copy)
     (own_copy / "report" / "index.html").unlink()
-    done = ends(start_all(["-m", "data_redundancy.cli.main", "report", *FLAGS], cwd=own_copy.parent, devices=1))
+    done = ends(start_all(["-m", "data_redundancy", "report", *FLAGS], cwd=own_copy.parent, devices=1))
     assert [code for code, *_ in done] == [0, 0], done
     assert [out.count("index.html") for _, out, _ in done] == [1, 0]
     assert mtimes(own_copy).keys() == expected.keys()
@@ -397,7 +399,7 @@ def test_it_shows_what_a_veto_leaves(own_copy, capfd):
         json.dumps({"format": "data_redundancy veto", "version": 1, "drop": keep[:1], "keep": []})
     )
     done = run_here(capfd, "report", *FLAGS, "--veto=veto.json")
-    told = r"--veto=veto\.json: agglomerative-0\.2-veto-\w{8} is not there; run the stage 'select'"
+    told = r"--veto=veto\.json: has no selection agglomerative-0\.2-veto-\w{8} yet\. Run 'data-redundancy select'"
     assert done.code == 2
     assert re.search(told, done.err.strip())
     for stage in ("select", "report"):

@@ -587,7 +587,7 @@ def test_says_what_is_missing(driver, opened):
     bare["warnings"] = {"label_errors": [], "leaks": [], "losing_classes": [], "notes": []}
     opened(bare)
     assert find(driver, "#accuracy-note").text.startswith("No trials yet")
-    assert find(driver, "#heights-note").text.startswith("None are at hand")
+    assert find(driver, "#heights-note").text.startswith("No heights are available")
     assert find(driver, "#cards").text == "This selection has no groups of redundant images."
     assert [note.text for note in find_all(driver, ".warning .note")] == ["None found."] * 3
     assert not find(driver, "#map").is_displayed()
