@@ -11,7 +11,7 @@ from data_redundancy.exporting import files
 from data_redundancy.exporting.format import Description
 
 
-def write_json(directory: pathlib.Path, about: Description, **more: Any) -> None:
+def write_dataset_json(directory: pathlib.Path, about: Description, **more: Any) -> None:
     """Writes dataset.json.
 
     Args:

@@ -50,7 +50,7 @@ class ImageFolder:
         for split in splits.values():
             for folder in folders:
                 (directory / split / folder).mkdir(parents=True, exist_ok=True)
-        descriptions.write_json(directory, about, folders=folders)
+        descriptions.write_dataset_json(directory, about, folders=folders)
         patterns = {split: f"{splits[split]}/**" for split, number in about.num_examples.items() if number}
         configs = [{**config, "drop_labels": False} for config in descriptions.configs(patterns)]
         front = {"task_categories": ["image-classification"], "configs": configs}

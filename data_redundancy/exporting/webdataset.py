@@ -42,7 +42,7 @@ class WebDataset:
     def finish(self, directory: pathlib.Path, shards: list[Shard], about: Description) -> None:
         """See `Format`."""
         listed = [{"file": _file_name(s, about), "split": s.split, "num_examples": s.length} for s in shards]
-        descriptions.write_json(directory, about, shards=listed)
+        descriptions.write_dataset_json(directory, about, shards=listed)
 
 
 def _file_name(shard: Shard, about: Description) -> str:

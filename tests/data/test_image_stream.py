@@ -465,7 +465,7 @@ def test_two_processes_stream_as_one(data_dir, tmp_path, monkeypatch, capfd):
     # Sums in another order differ in the last bit; steps of training make more of it, small ones less.
     job = ("run", *JOB[:-1], f"--config.dataset.data_dir={data_dir}", "--config.train.learning_rate=0.0003")
     two = ("--workdir=two", "--config.input.catalog_dir=catalog")
-    for code, _, err in ends(start_all(["-m", "data_redundancy.cli.main", *job, *two], cwd=tmp_path)):
+    for code, _, err in ends(start_all(["-m", "data_redundancy", *job, *two], cwd=tmp_path)):
         assert code == 0, err
     done = run_here(capfd, *job, "--workdir=one")
     assert done.code == 0, done.err

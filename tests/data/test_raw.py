@@ -91,10 +91,11 @@ def test_bad_test_fraction(test_fraction):
 
 def test_digits_round_trip(tmp_path):
     prepared = writer.prepare("digits", name="digits", data_dir=tmp_path)
-    assert (prepared.num_train, prepared.num_test, prepared.already_prepared) == (1438, 359, False)
+    assert not prepared.already_prepared
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]  # No folder for downloads.
     loaded = load("digits", data_dir=tmp_path)
-    assert loaded.class_names == prepared.class_names == tuple("0123456789")
+    assert (len(loaded.train.labels), len(loaded.test.labels)) == (1438, 359)
+    assert loaded.class_names == tuple("0123456789")
     assert loaded.train.images.max() == 255
 
     _, tfds = builder.import_tfds()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import data_redundancy as dr
+from data_redundancy.cli.failure import RESUME
 from data_redundancy.errors import InputError
 from data_redundancy.runtime import processes as distributed
 from data_redundancy.runtime import rendezvous, watch
@@ -285,7 +286,7 @@ def test_a_port_that_is_taken():
 # Real processes
 
 
-COMMAND = ("-m", "data_redundancy.cli.main")
+COMMAND = ("-m", "data_redundancy")
 
 FROM_FLAGS = f"""
 import pathlib, sys
@@ -383,8 +384,7 @@ def test_sigterm_to_a_process_of_its_own_saves_the_run_and_the_same_command_goes
     (saved,) = [int(p.name) for p in (lines.parent / "checkpoints").iterdir() if p.name.isdigit()]
     assert saved < 400
     assert err.splitlines()[-1] == (
-        f"data-redundancy: told to stop (SIGTERM): full seed 0 is saved at step {saved} of 400; "
-        "the same command goes on from what is finished"
+        f"data-redundancy: stopped by SIGTERM: saved full seed 0 at step {saved} of 400; {RESUME}"
     )
     ((code, _, err),) = ends([popen(arguments, cwd=digits_folder)])
     assert code == 0, err
@@ -395,25 +395,25 @@ def test_sigterm_to_a_process_of_its_own_saves_the_run_and_the_same_command_goes
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        ("ValueError('x')", 75, "another is gone; the same command goes on from what is finished"),
-        ("Stopped('told to stop')", 75, "told to stop; the same command goes on from what is finished"),
+        ("ValueError('x')", 75, f"another is gone; {RESUME}"),
+        ("Stopped('stopped')", 75, f"stopped; {RESUME}"),
         ("InputError('a', 1, 'must be 2')", 2, "a=1: must be 2"),
         ("SystemExit(3)", 3, None),
     ],
 )
-def test_sigterm_while_an_error_is_told_changes_nothing(tmp_path, error, code, line):
+def test_sigterm_while_an_error_is_described_changes_nothing(tmp_path, error, code, line):
     script_ = f"""
 import os, signal, sys
 from data_redundancy.runtime import processes as distributed
-from data_redundancy.cli import main
+from data_redundancy.cli import failure, main
 from data_redundancy.errors import InputError, Stopped
-tell = main._tell
-def told_to_stop_again(*arguments):
+describe = failure.describe
+def describe_after_sigterm(*arguments):
     os.kill(os.getpid(), signal.SIGTERM)
-    return tell(*arguments)
+    return describe(*arguments)
 def run(argv):
     raise {error}
-main._run, main._tell = run, told_to_stop_again
+main._print_help, failure.describe = run, describe_after_sigterm
 distributed.ends_because_of_another = lambda error: "another is gone"
 sys.exit(main.main())
 """
@@ -434,10 +434,10 @@ def test_sigterm_to_one_saves_the_run_and_ends_all(digits_folder):
     found = ends(processes)
     assert [code for code, _, _ in found] == [75, 75], found
     for _, _, err in found:
-        assert "told to stop (SIGTERM): full seed 0 is saved at step" in err
+        assert "stopped by SIGTERM: saved full seed 0 at step" in err
         assert "Traceback" not in err
     (saved,) = [int(p.name) for p in (lines.parent / "checkpoints").iterdir() if p.name.isdigit()]
-    assert f"saved at step {saved} of 3000" in found[1][2]
+    assert f"saved full seed 0 at step {saved} of 3000" in found[1][2]
 
 
 @pytest.mark.slow
@@ -463,7 +463,7 @@ def test_a_mistake_that_one_process_finds_ends_all(digits_folder):
         (lambda process: ["--num_devices=4"], "--num_devices=4: must be the number of devices of this job, which is 2"),
         (
             lambda process: ["--config.train.batch_size=33"],
-            "train.batch_size=33: must be a positive multiple of the number of devices, 2 (2 processes of 1)",
+            "--config.train.batch_size=33: must be a positive multiple of the number of devices, 2 (2 processes of 1)",
         ),
     ],
 )

@@ -30,16 +30,10 @@ class PreparedInfo:
 
     Attributes:
         directory: `DATA_DIR/NAME/VERSION`.
-        num_train: the number of training examples.
-        num_test: the number of test examples.
-        class_names: one name per class.
         already_prepared: whether it existed already, so that nothing was written.
     """
 
     directory: str
-    num_train: int
-    num_test: int
-    class_names: tuple[str, ...]
     already_prepared: bool
 
 
@@ -123,13 +117,7 @@ def write_tfds(
             if isinstance(error, RuntimeError) and not isinstance(error.__cause__, tf.errors.OpError):
                 raise
             raise InputError(directory, None, f"cannot be written ({reason(error)})") from error
-    return PreparedInfo(
-        directory=os.fspath(directory),
-        num_train=len(raw.splits["train"].labels),
-        num_test=len(raw.splits["test"].labels),
-        class_names=raw.class_names,
-        already_prepared=already_prepared,
-    )
+    return PreparedInfo(os.fspath(directory), already_prepared)
 
 
 def _check_name_and_version(name: str, version: str) -> None:
