@@ -103,7 +103,7 @@ def _cluster(experiment: Experiment, workload: Workload, embeddings: np.ndarray,
             for label, tree in clustering.cluster_each(workload, embeddings, labels, together=together):
                 if not together or devices.is_main_process():
                     path = artifacts.dendrogram_path(directory, label, scope)
-                    artifacts.write_dendrogram(path, members=tree.members, linkage=tree.merges)
+                    artifacts.write_dendrogram(path, members=tree.members, merges=tree.merges)
                 done += 1
                 bar.update(done)
 

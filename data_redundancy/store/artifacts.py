@@ -71,10 +71,10 @@ def read_embeddings(directory: epath.Path) -> tuple[np.ndarray, np.ndarray]:
     return embeddings, labels
 
 
-def write_dendrogram(path: epath.Path, *, members: np.ndarray, linkage: np.ndarray) -> None:
-    """Writes one dendrogram: members [n] int64, linkage [m, 4] float64."""
+def write_dendrogram(path: epath.Path, *, members: np.ndarray, merges: np.ndarray) -> None:
+    """Writes one dendrogram: members [n] int64, and merges [m, 4] float64 as the array `linkage`."""
     with files.atomic_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, members=members, linkage=linkage)
+        np.savez(file, members=members, linkage=merges)
 
 
 def read_dendrograms(
@@ -88,7 +88,7 @@ def read_dendrograms(
         scope: `class` for one dendrogram per class, `dataset` for a single one.
 
     Returns:
-        Members [n] int64 and linkage [m, 4] float64 by class, without the classes that have no file.
+        Members [n] int64 and merges [m, 4] float64 by class, without the classes that have no file.
     """
     existing = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     paths = {label: dendrogram_path(directory, label, scope) for label in labels}

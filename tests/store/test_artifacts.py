@@ -52,7 +52,7 @@ def test_embeddings_that_are_not_there(tmp_path):
 def test_dendrograms_come_back(tmp_path):
     tree = dr.cluster(np.random.default_rng(0).normal(size=(9, 3)), np.zeros(9, int)).trees[0]
     path = artifacts.dendrogram_path(tmp_path, 7, "class")
-    artifacts.write_dendrogram(path, members=tree.members, linkage=tree.merges)
+    artifacts.write_dendrogram(path, members=tree.members, merges=tree.merges)
     with np.load(path) as arrays:
         members, linkage = arrays["members"], arrays["linkage"]
     assert files_below(tmp_path) == ["class_7.npz"]

@@ -393,12 +393,12 @@ def test_dendrograms_come_back(place):
     files.write_json(place / "manifest.json", {})
     for label in (0, 1, 3):
         path = artifacts.dendrogram_path(place, label, "class")
-        artifacts.write_dendrogram(path, members=trees[label].members, linkage=trees[label].linkage)
+        artifacts.write_dendrogram(path, members=trees[label].members, merges=trees[label].merges)
     found = artifacts.read_dendrograms(place, trees, "class")
     assert list(found) == [0, 1, 3]
     for label, (members, linkage) in found.items():
         assert np.array_equal(members, trees[label].members)
-        assert np.array_equal(linkage, trees[label].linkage)
+        assert np.array_equal(linkage, trees[label].merges)
     artifacts.remove_dendrograms(place)
     assert list(files_below(place)) == ["manifest.json"]
 
@@ -576,7 +576,7 @@ filesystems.kvstore = lambda path: {**of_a_directory(path), "context": {"gcs_req
         (
             503,
             75,
-            r"gs://bucket/w/a: cannot be written at the moment \(.*no luck.*\); the same command goes on from .*",
+            r"gs://bucket/w/a: cannot be written at the moment \(.*no luck.*\); run the same command again, .*",
         ),
     ],
 )
@@ -590,7 +590,7 @@ def run(argv):
     else:
         with files.writing(path):
             artifacts._create_array(path, (2, 2), (2, 2), "float32")
-main._run = run
+main._print_help = run
 sys.exit(main.main())
 """
     with refusing_server(status, "no luck") as address:
@@ -604,14 +604,14 @@ sys.exit(main.main())
 def test_a_bucket_that_cannot_be_read_for_the_moment(tmp_path, monkeypatch, read):
     needs("gcsfs")
     script = f"""{IMPATIENT}
-main._run = lambda argv: {read}(filesystems.locate("gs://bucket/w/a", "workdir"))
+main._print_help = lambda argv: {read}(filesystems.locate("gs://bucket/w/a", "workdir"))
 sys.exit(main.main())
 """
     with refusing_server(503, "no luck") as address:
         use_server(monkeypatch, address)
         done = without_log_of_libraries(run_process("train", "--workdir=gs://bucket/w", cwd=tmp_path, code=script))
     assert (done.code, done.out) == (75, ""), done
-    assert re.fullmatch(r"data-redundancy: a bucket cannot be used \(.*no luck.*\); the same .*\n", done.err), done
+    assert re.fullmatch(r"data-redundancy: a bucket is unavailable \(.*no luck.*\); run the same .*\n", done.err), done
 
 
 def test_failures_of_a_bucket_that_pass_by_themselves():
