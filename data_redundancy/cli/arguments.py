@@ -12,7 +12,7 @@ from data_redundancy.cli.commands import COMMANDS, PROCESSES, Command, Option
 from data_redundancy.errors import InputError, did_you_mean
 from data_redundancy.experiment.config_files import unknown_field
 from data_redundancy.experiment.config_rules import FIELDS
-from data_redundancy.experiment.rules import Choice, Flag, Number, Rule
+from data_redundancy.experiment.rules import Choice, Flag, Number, Rule, Text
 
 _FLAG = re.compile(r"--?(?P<name>[A-Za-z_][^=]*)(=(?P<value>.*))?", re.DOTALL)
 _OVERRIDE = "config."
@@ -58,6 +58,9 @@ def parse(argv: Sequence[str]) -> CommandLine:
         raise _unknown(unknown[0], command)
     values = vars(parsed)
     positional = values.pop("positional", None) or []
+    if command.positional is not None:
+        for text in positional:
+            Text().check(command.positional[0], text)
     return CommandLine(command, values, overrides, tuple(positional))
 
 

@@ -118,19 +118,41 @@ def _fraction(field: str, text: str = "the prune fraction") -> Option:
     return Option("fraction", _FRACTION, f"{text}; sets {field}", "FRACTION", field)
 
 
+_DATASET = ("dataset", "prepare.source", "input.mode", "input.catalog_dir")
+_TRAINING = (*_DATASET, "input", "model", "train", "embed.batch_size")
+_METHOD_OPTIONS = (
+    "cluster.linkage",
+    "cluster.scope",
+    "cluster.max_prune_fraction",
+    "score.seeds",
+    *(f"select.{name}" for name in ("allocation", "representative", "centre", "end", "score", "hardest_pruned")),
+)
+_MARGIN = ("evidence.margin", "evidence.confidence")
+_TRIALS = ("sweep.fractions", "sweep.methods", "sweep.seeds")
+_FRACTIONS = ("select.fraction", "select.method", "sweep.fractions", "sweep.methods")
+_READS = {
+    "prepare": (*_DATASET, "prepare", *_FRACTIONS, "cluster.scope", "cluster.max_prune_fraction"),
+    "train": _TRAINING,
+    "embed": _TRAINING,
+    "cluster": (*_DATASET, "cluster"),
+    "score": (*_TRAINING, "score", "select.method", "select.score", "sweep.methods"),
+    "select": (*_DATASET, "select", "cluster", "score.seeds"),
+    "sweep": (*_TRAINING, *_METHOD_OPTIONS, "sweep", *_MARGIN),
+    "report": (*_DATASET, "cluster.scope", "select", *_TRIALS, "sweep.equal", "report", "model.name", *_MARGIN),
+}
+"""The config fields that the commands of `run` read: sections, or SECTION.FIELD."""
+_RUN = tuple(dict.fromkeys(name for names in _READS.values() for name in names))
+
 _VETO = Option("veto", Text(), "a veto.json that the report's page saved: images to keep or to drop", "FILE")
 
 COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
-        Command("prepare", reads=("dataset", "prepare", "input.mode", "input.catalog_dir")),
-        Command("train", reads=("dataset", "input", "model", "train", "embed.batch_size")),
-        Command("embed", reads=("dataset", "input", "model", "train.seed", "embed")),
-        Command("cluster", reads=("cluster",)),
-        Command(
-            "score",
-            reads=("score", "select.method", "select.score", "sweep.methods", "dataset", "input", "model", "train"),
-        ),
+        Command("prepare", reads=_READS["prepare"]),
+        Command("train", reads=_READS["train"]),
+        Command("embed", reads=_READS["embed"]),
+        Command("cluster", reads=_READS["cluster"]),
+        Command("score", reads=_READS["score"]),
         Command(
             "select",
             options=(
@@ -140,7 +162,7 @@ COMMANDS: dict[str, Command] = {
                 Option("labels", Text(), "with --embeddings: their labels, if in another file", "PATH[:NAME]"),
                 Option("out", Text(), "with --embeddings: the directory to write, local or gs://BUCKET/DIR", "DIR"),
             ),
-            reads=("select", "cluster", "score.seeds"),
+            reads=_READS["select"],
         ),
         Command(
             "sweep",
@@ -154,17 +176,17 @@ COMMANDS: dict[str, Command] = {
                 ),
                 Option("shard", ShardRule(), "run every n-th trial, from the i-th on (0 to n-1), for n jobs", "i/n"),
             ),
-            reads=("sweep", "evidence.margin", "evidence.confidence", "model", "train", "input", "embed.batch_size"),
+            reads=_READS["sweep"],
         ),
         Command(
             "report",
             options=(_fraction("select.fraction"), _VETO),
-            reads=("report", "select", "sweep", "evidence"),
+            reads=_READS["report"],
         ),
         Command(
             "run",
             options=(_fraction("select.fraction", "the prune fraction of the selection"),),
-            reads=("dataset", "prepare", "model", "train", "select", "sweep", "evidence", "report"),
+            reads=_RUN,
         ),
         Command(
             "answer",
@@ -179,7 +201,13 @@ COMMANDS: dict[str, Command] = {
                     "evidence.max_trials",
                 ),
             ),
-            reads=("evidence", "select", "sweep.fractions", "sweep.equal", "sweep.trials_per_device"),
+            reads=(
+                *(name for name in _RUN if not name.startswith("sweep")),
+                "evidence",
+                "sweep.fractions",
+                "sweep.equal",
+                "sweep.trials_per_device",
+            ),
         ),
         Command(
             "export",
@@ -192,7 +220,7 @@ COMMANDS: dict[str, Command] = {
                 Option("num_shards", Number(int, 1, 999_999_999), "files per split; by default by their size", "N"),
                 Option("overwrite", Flag(), "replace --out once the new export is complete"),
             ),
-            reads=("dataset", "input.mode", "input.catalog_dir"),
+            reads=_DATASET,
         ),
         Command(
             "diff",

@@ -62,7 +62,7 @@ def _given(name: str) -> ConfigDict:
 
 def _remembered(workdir: str) -> ConfigDict | None:
     """The config of the workdir's config.json, None if there is none."""
-    path = Workdir(filesystems.locate(workdir, "workdir"), create=False).config
+    path = Workdir(workdir, create=False).config
     fix = "Restore it, or remove it and give --config"
     try:
         return config_files.from_json(path.read_text(), str(path))

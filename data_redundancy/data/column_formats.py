@@ -133,7 +133,9 @@ def _open_parquet(path: pathlib.Path, invalid: Invalid) -> Table:
 
 
 def _parquet_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path for path in folder.rglob("*.parquet") if path.is_file())
+    # Unlike rglob, os.walk passes over directories that vanish meanwhile or cannot be read.
+    paths = (pathlib.Path(directory, name) for directory, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in paths if path.suffix == ".parquet" and path.is_file())
 
 
 def _classes_of_schema(schema: pa.Schema) -> dict[str, tuple[str, ...]]:

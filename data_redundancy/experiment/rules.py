@@ -283,7 +283,10 @@ _BRACKETS = {"(": ")", "[": "]"}
 
 
 def _parts(text: str) -> list[str] | None:
-    """The values of a tuple in text, each as a text; None where a bracket or a value is missing."""
+    """The values of a tuple in text, each as a text; None where a bracket or a value is missing.
+
+    Brackets within a value must be in pairs, unless the value is in quotes: tuples in a tuple are rejected.
+    """
     inside = text.strip()
     closing = _BRACKETS.get(inside[:1])
     if closing is not None:
@@ -296,11 +299,15 @@ def _parts(text: str) -> list[str] | None:
         match = _PART.match(inside, position)
         assert match is not None
         part = match["plain"].strip() if match["quoted"] is None else _unquoted(match["quoted"])
-        if not part:
+        if not part or (match["quoted"] is None and not _is_balanced(part)):
             return None
         parts.append(part)
         position = match.end()
     return parts
+
+
+def _is_balanced(text: str) -> bool:
+    return all(text.count(opening) == text.count(closing) for opening, closing in _BRACKETS.items())
 
 
 def _unquoted(text: str) -> str:

@@ -68,11 +68,7 @@ def run(options: Options) -> DiffResult:
     Raises:
         InputError: if there are not two such selections, or they are of different data sets.
     """
-    if len(options.selections) != 2:
-        requirement = f"must be two selections, but {len(options.selections)} are given"
-        fix = "Name two directories, or two selections of --workdir"
-        raise InputError("selections", " ".join(options.selections) or None, requirement, fix)
-    a, b = (selection_diff.read_selection(_find(name, options.workdir), name) for name in options.selections)
+    a, b = (selection_diff.read_selection(directory, name) for name, directory in _find_both(options))
     selection_diff.check_same_data(a, b)
     comparison = selection_diff.compare(a, b)
     return DiffResult(
@@ -84,6 +80,15 @@ def run(options: Options) -> DiffResult:
         kappa=float(comparison.kappa),
         lines=tuple(selection_diff.comparison_lines(a, b, comparison)),
     )
+
+
+def _find_both(options: Options) -> list[tuple[str, epath.Path]]:
+    """The names of both selections, with their directories."""
+    if len(options.selections) != 2:
+        requirement = f"must be two selections, but {len(options.selections)} are given"
+        fix = "Name two directories, or two selections of --workdir"
+        raise InputError("selections", " ".join(options.selections) or None, requirement, fix)
+    return [(name, _find(name, options.workdir)) for name in options.selections]
 
 
 def _find(name: str, workdir: str | None) -> epath.Path:
@@ -105,5 +110,9 @@ def _find(name: str, workdir: str | None) -> epath.Path:
 
 
 def preview(options: Options) -> list[Step]:
-    """Returns the steps of the command."""
-    return [Step("diff", "run", f"comparison of {' and '.join(options.selections)}")]
+    """Returns the steps of the command.
+
+    Raises:
+        InputError: if there are not two such selections.
+    """
+    return [Step("diff", "run", f"comparison of {' and '.join(name for name, _ in _find_both(options))}")]

@@ -48,13 +48,22 @@ def run(options: Options) -> FieldsResult:
     Raises:
         InputError: for an unknown section.
     """
+    return FieldsResult(tuple(describe_fields(options.config, _sections(options))))
+
+
+def _sections(options: Options) -> list[str]:
     names = sections(options.config)
-    if options.section is not None and options.section not in names:
+    if options.section is None:
+        return names
+    if options.section not in names:
         raise choice_error("section", options.section, names)
-    wanted = names if options.section is None else [options.section]
-    return FieldsResult(tuple(describe_fields(options.config, wanted)))
+    return [options.section]
 
 
 def preview(options: Options) -> list[Step]:
-    """Returns the steps of the command."""
-    return [Step("fields", "run", f"the fields of {options.section or 'all sections'}")]
+    """Returns the steps of the command.
+
+    Raises:
+        InputError: for an unknown section.
+    """
+    return [Step("fields", "run", f"the fields of {', '.join(_sections(options))}")]

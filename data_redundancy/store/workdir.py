@@ -1,5 +1,6 @@
 """The working directory of an experiment: the paths of its artifacts."""
 
+import errno
 import os
 import pathlib
 
@@ -21,7 +22,8 @@ class Workdir:
 
         Args:
             root: the path; a relative local path starts at the current directory.
-            create: whether to create and test the directory. With False nothing is written, for dry runs.
+            create: whether to create and test the directory. With False nothing is written, for dry runs; only a
+                path that is no directory is rejected.
 
         Raises:
             InputError: naming `workdir`, if `root` is empty, or cannot be created or written.
@@ -29,12 +31,14 @@ class Workdir:
         if not os.fspath(root):
             raise InputError("workdir", "", "must not be empty", "Name a directory, such as runs/digits")
         self.root = filesystems.locate(root, "workdir")  # absolute, because Orbax requires it
-        if not create:
-            return
         if filesystems.is_remote(self.root):
-            filesystems.check_bucket(self.root, "workdir")
+            if create:
+                filesystems.check_bucket(self.root, "workdir")
             return
         try:
+            if not create:
+                _check_could_be_created(self.root)
+                return
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".writable-{os.getpid()}"
             probe.touch()
@@ -101,6 +105,13 @@ class Workdir:
     def show(self, path: epath.Path) -> str:
         """Returns `path` as text: relative to the current directory if it is below it, else absolute."""
         return os.path.relpath(path) if path.is_relative_to(pathlib.Path.cwd()) else str(path)
+
+
+def _check_could_be_created(directory: epath.Path) -> None:
+    """Raises NotADirectoryError if a local path, or what it is to be created in, is a file."""
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(existing))
 
 
 def selection_name(method: str, prune_fraction: float, seed: int | None = None) -> str:
