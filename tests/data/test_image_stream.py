@@ -452,7 +452,10 @@ def test_the_whole_job_streams(data_dir, damaged, tmp_path, monkeypatch, capfd):
     # A corrupt image ends the command with one line, beside that about the data set.
     done = run_here(capfd, "train", *JOB[:-1], "--workdir=v", f"--config.dataset.data_dir={damaged[0]}")
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith("data-redundancy: train: the image of imagenet_like-train.tfrecord-")
+    line = done.err.splitlines()[-1]
+    told = "data-redundancy: --config.input.corrupt=stop: an image cannot be decoded: imagenet_like-train.tfrecord-"
+    assert line.startswith(told)
+    assert line.endswith(" of train). Repair the image, or use skip.")
 
 
 @pytest.mark.slow

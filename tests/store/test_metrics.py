@@ -172,7 +172,8 @@ def test_nothing_done_is_no_rate(caplog, clock):
 
 
 BAR_SCRIPT = """
-import time
+import logging, sys, time
+logging.getLogger("data_redundancy").setLevel(sys.argv[1])
 from data_redundancy.store import metrics
 with metrics.progress("train", total=3, unit="steps") as bar:
     for done in (1, 2, 3):
@@ -181,11 +182,11 @@ with metrics.progress("train", total=3, unit="steps") as bar:
 """
 
 
-@pytest.mark.slow
-def test_a_bar_on_a_terminal():
+def shown_on_a_terminal(level: str) -> str:
+    """What a process with this log level writes to its terminal."""
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 120))
-    process = subprocess.Popen([sys.executable, "-c", BAR_SCRIPT], cwd=ROOT, stderr=terminal, stdin=terminal)
+    process = subprocess.Popen([sys.executable, "-c", BAR_SCRIPT, level], cwd=ROOT, stderr=terminal, stdin=terminal)
     os.close(terminal)
     shown = b""
     while True:
@@ -198,9 +199,19 @@ def test_a_bar_on_a_terminal():
         shown += part
     os.close(controller)
     assert process.wait(timeout=60) == 0
-    text = shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.slow
+def test_a_bar_on_a_terminal():
+    text = shown_on_a_terminal("INFO")
     assert text.count("\r") >= 3, f"not drawn over itself: {text}"
     assert re.search(r"train: +67%\|.*\| 2/3 \[.*step.*loss=0\.25\]", text)
+
+
+@pytest.mark.slow
+def test_no_bar_for_those_who_want_warnings_only():
+    assert shown_on_a_terminal("WARNING") == ""
 
 
 def test_parameter_overview_counts(caplog):

@@ -718,5 +718,5 @@ def test_selecting_into_a_bucket_where_tensorflow_is_installed(bucket, tmp_path)
         assert done.code == 0, done.err
     assert files_below(bucket) == files_below(epath.Path(tmp_path / "local"))
     done = without_log_of_libraries(run_process("select", *flags, f"--out={bucket}", cwd=tmp_path))
-    assert error_line(done) == f"--out={bucket}: is there already and not empty"
+    assert error_line(done) == f"--out={bucket}: exists and is not empty. Name another directory."
     assert os.listdir(tmp_path / "local")
