@@ -1,4 +1,4 @@
-"""Streamed images: which come, what they look like, and that training on them is training in memory."""
+"""Streamed images: their order and content, and that training on them equals training in memory."""
 
 import functools
 import itertools
@@ -177,7 +177,7 @@ def test_random_crops_depend_on_seed_epoch_and_index_alone(photos):
 
 
 def test_random_crops_are_of_the_shape_that_is_asked_for(tmp_path):
-    """A ramp tells where a crop was: red grows downwards, green to the right."""
+    """A ramp shows the position of a crop: red increases downwards, green to the right."""
     down, right = np.mgrid[0:250, 0:200]
     ramp = np.stack([down, right, np.zeros_like(down)], -1).astype(np.uint8)
     imagenet_like.write(tmp_path, replace=dict.fromkeys(range(imagenet_like.NUM_TRAIN), imagenet_like.jpeg(ramp)))
@@ -445,7 +445,7 @@ def test_the_whole_job_streams(data_dir, damaged, tmp_path, monkeypatch, capfd):
     keep = np.load("w/selections/agglomerative-0.2/keep.npy")
     assert len(keep) == 184
     assert "agglomerative 20%" in done.out
-    # The same workdir with another data set: its keep lists are refused.
+    # The same workdir with another data set: its keep lists are rejected.
     done = run_here(capfd, "select", *JOB, f"--config.dataset.data_dir={damaged[0]}")
     assert done.code == 2
     assert "was made with different inputs: dataset.train_digest was" in done.err

@@ -311,7 +311,7 @@ def test_slices_mean_the_same_for_npz_and_tfds(data_dir, start, stop):
         ours = npz.split_ranges(expression, sizes={"test": 359}, argument="split")
     except InputError:
         ours = []
-    assert ours == theirs or expression == "test[:]"  # Which TFDS refuses.
+    assert ours == theirs or expression == "test[:]"  # which TFDS rejects
 
 
 @pytest.mark.parametrize(

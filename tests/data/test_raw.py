@@ -242,7 +242,7 @@ def test_splits_of_differing_sizes(tmp_path):
 
 
 def test_a_truncated_image_leaves_nothing_behind(folder, tmp_path):
-    # Its header is good, so that only writing, which decodes, can tell.
+    # The header is valid, so that the error appears only when writing decodes the image.
     victim = sorted(folder.rglob("*.JPG"))[2]
     buffer = io.BytesIO()
     PIL.Image.effect_noise((64, 64), 80).convert("RGB").save(buffer, format="JPEG")

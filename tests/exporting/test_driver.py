@@ -59,7 +59,7 @@ class Lines:
 
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch):
-    """In order; processes of their own write several shards at a time."""
+    """Writes shards in order; separate processes write several at the same time."""
     monkeypatch.setattr(driver, "THREADS", 1)
 
 
@@ -469,7 +469,7 @@ sys.exit(main.main())
 
 @pytest.mark.slow
 def test_killed_at_random_moments(imagenet, capfd, tmp_path):
-    """SIGKILL, again and again; in the end all is as in a run that nobody disturbed, and nothing is written twice."""
+    """After several SIGKILLs the result equals that of an undisturbed run, and no shard was written twice."""
     rng = random.Random(0)
     out, work = tmp_path / "out", tmp_path / ".out.exporting"
     arguments = ("export", *imagenet, "--num_shards=40")
@@ -509,10 +509,10 @@ import sys
 from data_redundancy.cli import main
 from data_redundancy.exporting import driver, records
 write = driver._write
-def told(writer, work, shard, *rest):
+def write_and_report(writer, work, shard, *rest):
     write(writer, work, shard, *rest)
     sys.stdout.write(driver._name(shard) + '\\n')  # in one piece: threads write at the same time
-driver._write = told
+driver._write = write_and_report
 sys.exit(main.main())
 """
     processes = start_all(["-c", code, *arguments, f"--out={tmp_path / 'two'}"], cwd=tmp_path, devices=1)

@@ -103,7 +103,7 @@ def files_below(directory):
 
 @pytest.fixture
 def hugging_face(tmp_path, monkeypatch):
-    """`datasets` without a network, and with a cache of its own."""
+    """`datasets` without a network, and with a separate cache."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)

@@ -249,7 +249,7 @@ def test_from_npz(capfd, tmp_path):
 
 @pytest.mark.slow
 def test_a_registered_name(capfd, tmp_path):
-    """TFDS takes its own code for `cifar10`, which knows no added features; with the version it goes by the files."""
+    """TFDS uses its own code for `cifar10`, which lacks the added features; with a version it reads the files."""
     _, tfds = import_tfds()
     rng = np.random.default_rng(0)
     arrays = {f"image_{s}": rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for s, n in (("train", 20), ("test", 10))}

@@ -103,7 +103,7 @@ def test_batches_are_put_on_the_devices_in_order_and_ahead(ahead):
             yield batch
 
     given = devices.put_on_devices(read(), ahead=ahead)
-    assert taken == [], "nothing is read before a batch is asked for"
+    assert taken == [], "nothing is read before the first batch is needed"
     count = 0
     for batch, expected in zip(given, batches, strict=True):
         assert taken == list(range(min(count + 1 + ahead, 5)))
@@ -145,9 +145,9 @@ def test_row_share_is_this_process_by_default():
     assert devices.row_share(10, 4) == devices.row_share(10, 4, 0) == (0, 10)
 
 
-def test_one_process_is_the_main_one_and_waits_for_nobody():
+def test_one_process_is_the_main_one_and_waits_for_no_other():
     assert devices.is_main_process()
-    devices.barrier("nobody else")
+    devices.barrier("no other process")
     with mock.patch.object(jax, "process_index", return_value=1):
         assert not devices.is_main_process()
 

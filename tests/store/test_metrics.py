@@ -26,7 +26,7 @@ def without_tensorflow(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only when told."""
+    """Time that passes only when a test advances it."""
 
     class Clock:
         now = 1000.0
@@ -72,7 +72,7 @@ def test_means_start_over():
 def test_writes_one_json_object_a_line(tmp_path, without_tensorflow):
     writer = metrics.MetricWriter(tmp_path / "a" / "b")
     writer.write(3, {"loss": 0.1 + 0.2, "accuracy": 1.0})
-    assert json.loads(lines_of(tmp_path / "a" / "b")[0])["step"] == 3, "readable while the run goes on"
+    assert json.loads(lines_of(tmp_path / "a" / "b")[0])["step"] == 3, "readable during the run"
     writer.write(6, {"loss": float("nan"), "accuracy": 0.0})
     writer.close()
     first, second = map(json.loads, lines_of(tmp_path / "a" / "b"))

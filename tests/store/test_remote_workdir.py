@@ -1,5 +1,5 @@
-"""A workdir in a bucket, and what it has in common with one on a disk. The bucket is that of an emulator, a process of
-its own, to which gcsfs and TensorStore talk over HTTP."""
+"""A workdir in a bucket, and behaviour that it shares with one on a disk. The bucket belongs to an emulator, a separate
+process, which gcsfs and TensorStore access over HTTP."""
 
 import contextlib
 import functools
@@ -32,7 +32,7 @@ EMULATOR = """
 import http, logging, re, sys
 from gcp_storage_emulator.handlers import objects
 
-# TensorStore goes by generations, which Google's server sends and heeds and the emulator (2026.7) does not.
+# TensorStore uses generations, which Google's server supports and the emulator (2026.7) does not.
 def generation(storage, request, name):
     try:
         return storage.get_file_obj(request.params["bucket_name"], name)["generation"]
@@ -42,7 +42,7 @@ def generation(storage, request, name):
 def download(request, response, storage, *arguments, original=objects.download, **options):
     original(request, response, storage, *arguments, **options)
     response["x-goog-generation"] = generation(storage, request, request.params["object_id"])
-    # Nor does it know the last so many bytes, where Zarr has the index of a shard.
+    # It also lacks suffix ranges, by which Zarr reads the index of a shard.
     if last := re.fullmatch("bytes=-([0-9]+)", request.get_header("range") or ""):
         size = len(response._content)
         response["Content-Range"] = f"bytes {size - int(last[1])}-{size - 1}/{size}"
@@ -105,7 +105,7 @@ def settings(monkeypatch):
     """Sets what `filesystems` sets for good, and undoes it after the test."""
     monkeypatch.setenv("EPATH_USE_TF", "0")
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    gpath._is_tf_installed.cache_clear()  # other tests have asked already
+    gpath._is_tf_installed.cache_clear()  # other tests may have called it
     yield
     gpath._is_tf_installed.cache_clear()
 
@@ -119,7 +119,7 @@ def use_server(monkeypatch, address: str) -> None:
 
 @pytest.fixture
 def bucket(emulator, monkeypatch):
-    """A directory of its own in the bucket."""
+    """A separate directory in the bucket."""
     use_server(monkeypatch, emulator)
     return filesystems.locate(f"gs://bucket/{uuid.uuid4().hex}/w", "workdir")
 
@@ -358,7 +358,7 @@ def test_embeddings_come_back(place, monkeypatch):
 
 
 def test_a_selection_that_another_job_finished_meanwhile_stays(place):
-    """Both have looked, and found nothing; in a bucket not even an object is written again."""
+    """Both jobs found no selection before; in a bucket, no object is rewritten."""
     selection = dr.select(dr.cluster(np.eye(4), np.zeros(4, int)), prune_fraction=0.5)
     about = dict.fromkeys(("labels", "class_names", "tfds_ids", "file_names")) | {"fingerprint": {"a": 1}}
     with directories.shared_directory(place / "s", {"a": 1}) as partial:
@@ -421,7 +421,7 @@ def test_selections_come_back(place):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only when told, without TensorFlow."""
+    """Time that passes only when a test advances it, without TensorFlow."""
 
     class Clock:
         now = 1000.0
@@ -514,8 +514,8 @@ def complaint(tmp_path, *arguments, code=WITHOUT_TENSORFLOW) -> str:
 
 def test_a_bucket_that_is_not_there(emulator, tmp_path, monkeypatch):
     use_server(monkeypatch, emulator)
-    line = complaint(tmp_path, "cluster", "--config=digits", "--workdir=gs://nobody/w")
-    assert line == f"--workdir=gs://nobody/w: {UNUSABLE} (no such bucket or object)"
+    line = complaint(tmp_path, "cluster", "--config=digits", "--workdir=gs://missing/w")
+    assert line == f"--workdir=gs://missing/w: {UNUSABLE} (no such bucket or object)"
 
 
 def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
@@ -708,7 +708,7 @@ def test_training_that_was_killed_goes_on_in_a_bucket(local_job, bucket):
 
 @pytest.mark.slow
 def test_selecting_into_a_bucket_where_tensorflow_is_installed(bucket, tmp_path):
-    """As most users have it; it is not what reaches the bucket."""
+    """TensorFlow, which most users have installed, does not access the bucket."""
     rng = np.random.default_rng(0)
     np.save(tmp_path / "e.npy", rng.normal(size=(30, 4)))
     np.save(tmp_path / "l.npy", np.arange(30) % 3)

@@ -46,7 +46,7 @@ def test_a_workdir_of_a_dry_run_is_neither_made_nor_probed(tmp_path, monkeypatch
 
 
 def test_a_workdir_needs_a_name(tmp_path, monkeypatch):
-    """An empty path is the current directory, which nobody means."""
+    """An empty path would mean the current directory."""
     monkeypatch.chdir(tmp_path)
     for create in (True, False):
         with pytest.raises(InputError) as caught:
