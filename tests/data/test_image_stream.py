@@ -495,7 +495,7 @@ def test_two_processes_stream_as_one(data_dir, tmp_path, monkeypatch, capfd):
 def test_streams_are_for_tfds(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     line = error_line(run_here(capfd, "train", *JOB, "--config.dataset.name=x.npz"))
-    assert line.startswith("--config.input.mode: x.npz is an .npz file; allowed: memory")
+    assert line.startswith("--config.input.mode: needs a TFDS data set, but x.npz is an .npz file")
 
 
 def test_invalid_rows_have_no_weight_and_are_the_mean():
