@@ -19,6 +19,7 @@ PROBE_TIMEOUT_S = 30.0
 _CLIENTS = ("gcsfs", "fsspec", "aiohttp", "google", "requests")
 _CODE = re.compile(r"(http_response|curl)_code='(\d+)'")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_BUCKET = re.compile(r"(?=.{3,222}\Z)PART(\.PART)*".replace("PART", "[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?"))
 # fsspec expands these as patterns, even when it deletes files.
 _PATTERN_CHARACTERS = "*?[]"
 
@@ -43,6 +44,13 @@ def locate(name: str | os.PathLike[str], argument: str) -> epath.Path:
         return epath.Path(pathlib.Path(os.path.expanduser(text)).absolute())
     if not text.removeprefix(REMOTE).strip("/") or text.startswith(f"{REMOTE}/"):
         raise InputError(argument, text, f"must name a bucket, as in {REMOTE}BUCKET/DIRECTORY")
+    bucket = text.removeprefix(REMOTE).partition("/")[0]
+    if _BUCKET.fullmatch(bucket) is None:
+        requirement = (
+            "must name a bucket of 3 to 222 lower-case letters, digits, hyphens, underscores and dots, with a letter "
+            "or digit at both ends"
+        )
+        raise InputError(argument, text, requirement)
     if found := sorted(set(text) & set(_PATTERN_CHARACTERS)):
         raise InputError(argument, text, f"must not contain {' '.join(found)}")
     _set_up_gcsfs(text, argument)
