@@ -1,18 +1,22 @@
-"""Settle whether a fraction can be pruned: run what is missing, and add seeds until the answer is shown.
+"""Test whether a fraction can be pruned: run missing commands, and add seeds until the result is significant.
 
 Reads:
-  the data set, and what earlier commands wrote. Runs those whose results are missing: prepare; train, embed and cluster
-  as select.method needs them; score for methods that rank by scores.
+  The data set and the artifacts of earlier commands. Missing artifacts are made first: by prepare; by train, embed and
+  cluster if select.method needs them; by score if the method ranks by scores.
 Writes:
-  WORKDIR/answers/METHOD-FRACTION.json: the plan (margin, confidence, numbers of seeds to look at, seeds), before the
-  first look, and what was found; METHOD-largest.json of a search. The selections and trials that it needs, as sweep
-  does, and WORKDIR/report/, as report does. At the end it prints the answer, and where everything is.
-  Every seed takes a trial on the full set, one of the method and one on a random subset. The first look is at
-  evidence.first_look seeds, then every evidence.look_every, up to --max_trials for a fraction; seeds count up from
-  evidence.seed. The error rate is spent over all looks (Lan and DeMets 1983), so that stopping at the first look that
-  settles the question keeps the confidence. The plan must therefore be made before: another plan for the same question
-  is rejected. Finished trials count. Run again, the command resumes, or repeats the answer.
-  With --largest it tests sweep.fractions from the smallest up, until one is not shown to be removable.
+  WORKDIR/answers/METHOD-FRACTION.json: first the plan (margin, confidence, number of seeds at every look at the
+  results, first seed), later the result. With --largest, also METHOD-largest.json.
+  The selections and trials of the test, as written by sweep, and WORKDIR/report/, as written by report. At the end, the
+  command prints the answer and the paths of the files.
+Test:
+  Every seed takes one trial on the full set, one on the method's selection and one on a random subset. The first look
+  at the results is after evidence.first_look seeds, the others every evidence.look_every seeds, up to --max_trials
+  trials per fraction. Seeds count up from evidence.seed.
+  The error rate is spent over all looks (Lan and DeMets 1983), so that the confidence level holds although the test
+  stops at the first significant look. The plan is therefore fixed before the first look, and another plan for the same
+  question is rejected. Trials that are already finished count. When run again, the command resumes, or repeats the
+  answer.
+  With --largest, the command tests sweep.fractions in ascending order, until a fraction is not shown to be removable.
 Example:
   data-redundancy answer --config=digits --workdir=runs/digits --fraction=0.1
   data-redundancy answer --config=digits --workdir=runs/digits --largest --config.sweep.fractions="(0.1,0.3,0.5)"
@@ -41,7 +45,7 @@ class Options:
     """Options of the command.
 
     Attributes:
-        largest: whether to search the largest of sweep.fractions that can be pruned.
+        largest: whether to search for the largest of sweep.fractions that can be pruned.
     """
 
     largest: bool = False
@@ -51,11 +55,11 @@ def run(experiment: Experiment, options: Options) -> AnswerResult:
     """Runs the command.
 
     Raises:
-        InputError: for a question that cannot be asked, or was planned differently before.
+        InputError: if the question is invalid, or was saved with another plan.
     """
     can_run_in_parallel(experiment.config)
     question = questions.make_question(experiment.config, largest=options.largest)
-    # Everything that can be rejected is rejected before hours of training.
+    # All checks precede the training, which may take hours.
     keys = [None, *question.fractions] if options.largest else list(question.fractions)
     saved = {key: answers.find_saved(experiment.workdir, question, key) for key in keys}
     asked = _asked(experiment, question)
@@ -81,7 +85,7 @@ def run(experiment: Experiment, options: Options) -> AnswerResult:
 
 
 def _asked(experiment: Experiment, question: Question) -> Experiment:
-    """The experiment with all trials that the question may need."""
+    """Returns the experiment with all trials that the question may need."""
     sweep = question.sweep(fractions=question.fractions, num_seeds=question.schedule.looks[-1])
     return experiment.vary(fraction=question.fractions[0], seed=question.seed, **sweep)
 
@@ -89,7 +93,7 @@ def _asked(experiment: Experiment, question: Question) -> Experiment:
 def _report(
     experiment: Experiment, question: Question, found: dict[float, rounds.Answer], chosen: rounds.Answer
 ) -> report.ReportResult:
-    """Writes the report; of a search, one fraction may have taken fewer seeds than another."""
+    """Writes the report; after a search, fractions may have different numbers of seeds."""
     num_seeds = max(answer.decision.effect.num_seeds for answer in found.values())
     sweep = question.sweep(fractions=list(found), num_seeds=num_seeds)
     varied = experiment.vary(fraction=chosen.fraction, seed=question.seed, **sweep)
@@ -111,7 +115,7 @@ def preview(experiment: Experiment, options: Options) -> list[Step]:
 
 
 def _first_look_seconds(experiment: Experiment, question: Question, fraction: float) -> float | None:
-    """The time of the trials of the first look that are not finished."""
+    """Returns the expected seconds of the unfinished trials of the first look; None if unknown."""
     sweep = question.sweep(fractions=[fraction], num_seeds=question.schedule.looks[0])
     keys = trial_grid.keys(experiment.vary(**sweep).config)
     remaining = if_prepared(lambda: remaining_trials(experiment, keys))

@@ -1,12 +1,12 @@
-"""Cluster the embeddings of every class: agglomerative clustering, cosine distance, exact.
+"""Cluster the embeddings of every class by exact agglomerative clustering with the cosine distance.
 
 Reads:
   WORKDIR/embeddings/.
 Writes:
-  WORKDIR/dendrograms/class_C.npz for every class C (dataset.npz with cluster.scope=dataset): members [n] int64
-  (indices) and linkage [m, 4] float64 as SciPy defines it; manifest.json. Classes that are finished are skipped when
-  the command is run again. Several processes share the classes. Before it starts, the command logs how it will cluster,
-  and the memory and time that this is expected to take.
+  WORKDIR/dendrograms/class_C.npz for every class C, or dataset.npz with cluster.scope=dataset: members [n] int64
+  (indices) and linkage [m, 4] float64 (a SciPy linkage matrix); manifest.json.
+  Finished classes are skipped when the command is run again. Several processes share the classes. At the start, the
+  command logs the clustering algorithm, and the memory and time that it is expected to take.
 Example:
   data-redundancy cluster --config=digits --workdir=runs/digits
 """
@@ -34,10 +34,10 @@ class ClusterResult(CommandResult):
     """The dendrograms.
 
     Attributes:
-        directory: of the dendrograms.
-        num_classes: that have one.
-        num_clustered: of these, how many were clustered now.
-        skipped: whether all existed before.
+        directory: directory of the dendrograms.
+        num_classes: number of dendrograms.
+        num_clustered: number of dendrograms that this command computed.
+        skipped: whether all dendrograms already existed.
     """
 
     directory: str
@@ -53,7 +53,7 @@ def run(experiment: Experiment, options: NoOptions) -> ClusterResult:
     todo = _todo(experiment, workload)
     if todo:
         clustering.announce(workload, todo)
-    # Every process has looked at the artifacts before one changes them, and all exist when the first goes on.
+    # The barriers let no process change files that another still reads, or continue before all files exist.
     devices.barrier("looked at the dendrograms")
     directory = experiment.workdir.show(experiment.workdir.dendrograms)
     result = ClusterResult(directory, len(workload.classes), len(todo), skipped=not todo)
@@ -75,17 +75,17 @@ def _workload(experiment: Experiment) -> tuple[np.ndarray, Workload]:
 
 
 def _todo(experiment: Experiment, workload: Workload) -> list[int]:
-    """The classes without a dendrogram that is deep enough."""
+    """Returns the classes whose dendrogram is missing or has too few merges."""
     directory, scope = experiment.workdir.dendrograms, experiment.config.cluster.scope
     if not manifests.is_complete(directory, experiment.fingerprints.dendrograms()):
-        return list(workload.classes)  # without a manifest, it is not known what the files were made from
+        return list(workload.classes)  # without a manifest, the inputs of existing files are unknown
     found = artifacts.read_dendrograms(directory, workload.classes, scope)
     depths = {label: len(linkage) for label, (_, linkage) in found.items()}
     return [label for label, num_merges in workload.num_merges.items() if depths.get(label, -1) < num_merges]
 
 
 def _begin(experiment: Experiment, workload: Workload) -> None:
-    """Writes what the dendrograms are made from; a restart then trusts the finished ones, so older files go first."""
+    """Removes dendrograms without a manifest, then writes the manifest; from then on, a restart keeps finished ones."""
     directory = experiment.workdir.dendrograms
     if manifests.read(directory) is None:
         artifacts.remove_dendrograms(directory)

@@ -1,12 +1,12 @@
 """Compare two selections: the images that both keep, that only one prunes, and the overlap expected by chance.
 
 Reads:
-  two selections of the same data set, each a directory or a name in WORKDIR/selections/: examples.parquet and
-  manifest.json; no config.
+  Two selections of the same data set, each given by its directory or by its name in WORKDIR/selections/: their files
+  examples.parquet and manifest.json. The command reads no config.
 Writes:
-  nothing; the comparison is printed.
-  The overlap expected by chance is that of two selections that keep as many images of every class as these, drawn
-  independently of each other.
+  Nothing; the comparison is printed.
+  The overlap expected by chance is the mean overlap of two independent random selections that keep the same number of
+  images of every class as the two given selections.
 Example:
   data-redundancy diff agglomerative-0.1 random-0.1-seed0 --workdir=runs/digits
 """
@@ -27,8 +27,8 @@ class Options:
     """Options of the command.
 
     Attributes:
-        selections: two of them, each a directory or a name in the workdir's selections.
-        workdir: None where both are directories.
+        selections: two selections, each a directory or a name in the workdir.
+        workdir: path of the workdir; None if both selections are directories.
     """
 
     selections: tuple[str, ...]
@@ -40,11 +40,11 @@ class DiffResult(CommandResult):
     """The comparison.
 
     Attributes:
-        selections: as they were named.
-        num_examples: of the data set.
-        num_kept: by each selection.
-        num_pruned_by_both: images that both prune.
-        expected_by_chance: how many both would prune by chance.
+        selections: both selections as they were passed.
+        num_examples: number of training images.
+        num_kept: number of images that each selection keeps.
+        num_pruned_by_both: number of images that both selections prune.
+        expected_by_chance: expected number of images that two independent random selections both prune.
         kappa: agreement beyond chance, Cohen's kappa.
         lines: the comparison in words and tables.
     """
@@ -66,7 +66,7 @@ def run(options: Options) -> DiffResult:
     """Runs the command.
 
     Raises:
-        InputError: if there are not two such selections, or they are of different data sets.
+        InputError: if there are not two selections, or they were made from different data sets.
     """
     a, b = (selection_diff.read_selection(directory, name) for name, directory in _find_both(options))
     selection_diff.check_same_data(a, b)
@@ -83,7 +83,7 @@ def run(options: Options) -> DiffResult:
 
 
 def _find_both(options: Options) -> list[tuple[str, epath.Path]]:
-    """The names of both selections, with their directories."""
+    """Returns both selections as they were passed, each with its directory."""
     if len(options.selections) != 2:
         requirement = f"must be two selections, but {len(options.selections)} are given"
         fix = "Name two directories, or two selections of --workdir"
@@ -113,6 +113,6 @@ def preview(options: Options) -> list[Step]:
     """Returns the steps of the command.
 
     Raises:
-        InputError: if there are not two such selections.
+        InputError: if there are not two selections.
     """
     return [Step("diff", "run", f"comparison of {' and '.join(name for name, _ in _find_both(options))}")]

@@ -1,12 +1,14 @@
 """Embed every image with the trained classifier.
 
 Reads:
-  the data set and the newest checkpoint of WORKDIR/trials/full/seedK/, K being train.seed.
+  The data set, and the newest checkpoint in WORKDIR/trials/full/seedK/, where K is train.seed.
 Writes:
-  WORKDIR/embeddings/: Zarr v3 arrays embedding [N, D] float32 and label [N] int32 of the training split in canonical
-  order, manifest.json. WORKDIR/embeddings_test/: the same for the test split, in which the report searches images that
-  are in the training split as well. An embedding is the output of the model's global average pool, in eval mode,
-  without augmentation, in float32; it does not depend on embed.batch_size.
+  WORKDIR/embeddings/: the Zarr v3 arrays embedding [N, D] float32 and label [N] int32 of the training split in
+  canonical order, and manifest.json.
+  WORKDIR/embeddings_test/: the same files for the test split. The report uses them to find test images that are also in
+  the training split.
+  An embedding is the output of the model's global average pooling, in eval mode, without augmentation, in float32. It
+  does not depend on embed.batch_size.
 Example:
   data-redundancy embed --config=digits --workdir=runs/digits
 """
@@ -41,10 +43,10 @@ class EmbeddingStore:
 
     Attributes:
         split: `train` or `test`.
-        directory: of the Zarr arrays.
-        num_examples: rows.
-        num_dimensions: columns; None where the store existed before.
-        skipped: whether it existed before.
+        directory: directory of the Zarr arrays.
+        num_examples: number of embeddings.
+        num_dimensions: number of dimensions; None if the embeddings already existed.
+        skipped: whether the embeddings already existed.
     """
 
     split: str
@@ -82,7 +84,7 @@ def run(experiment: Experiment, options: NoOptions) -> EmbedResult:
 
 
 def _splits(experiment: Experiment) -> dict[str, tuple[epath.Path, dict[str, Any]]]:
-    """The directory and the fingerprint of each split's embeddings."""
+    """Returns the directory and the fingerprint of the embeddings of each split."""
     workdir, fingerprints = experiment.workdir, experiment.fingerprints
     return {
         "train": (workdir.embeddings, fingerprints.embeddings()),
@@ -91,7 +93,7 @@ def _splits(experiment: Experiment) -> dict[str, tuple[epath.Path, dict[str, Any
 
 
 def _is_done(directory: epath.Path, fingerprint: dict[str, Any]) -> bool:
-    """Whether a store is complete; the same on all processes, which embed together."""
+    """Returns whether embeddings are complete; all processes use the answer of the main process."""
     return devices.call_on_main(lambda: manifests.is_complete(directory, fingerprint))
 
 
@@ -103,7 +105,7 @@ def _embed(
     directory: epath.Path,
     fingerprint: dict[str, Any],
 ) -> int:
-    """Writes the embeddings of a split; returns their dimensions, those of the input of the model's last layer."""
+    """Writes the embeddings of a split; returns their number of dimensions, the input size of the last layer."""
     trainer, num_dimensions = experiment.trainer, state.params["head"]["kernel"].shape[0]
     images: Input = trainer.train_split if split == "train" else trainer.test_split
     with (

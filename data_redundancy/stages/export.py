@@ -1,18 +1,22 @@
-"""Export the images that a selection keeps: as a TFDS data set, or for other frameworks.
+"""Export the images that a selection keeps, as a TFDS data set or for other frameworks.
 
 Reads:
-  the selection, WORKDIR/selections/NAME or any directory of one, and the data set it was made from, which may be a TFDS
-  data set (TFRecord or ArrayRecord) or an .npz. A selection of another data set, or of one that has changed since, is
-  rejected; if it was made from arrays, only the labels can be compared.
+  The selection: its name in WORKDIR/selections/, or the directory of any selection.
+  The data set that the selection was made from: a TFDS data set (TFRecord or ArrayRecord) or an .npz file. A selection
+  is rejected if it was made from another data set, or if the data set has changed since. If it was made from arrays,
+  only the labels can be compared.
 Writes:
-  --out, which must be empty or not exist, once everything is complete; the files of a run that was cut off stay next to
-  it, in .NAME.exporting, and the same command resumes. Several processes share the work.
-  --format=tfds: OUT/NAME/VERSION, which tfds.load("NAME:VERSION", data_dir=OUT) and tfds.builder_from_directory read;
-  NAME and VERSION are those of the data set (1.0.0 if it has none). Images are copied undecoded. All features are kept;
-  source_index (position in dataset.train_split) and source_tfds_id are added; features that have these names already
-  become source_source_index and source_source_tfds_id. Other splits are copied unchanged.
-  --format=webdataset, huggingface, imagefolder: images are copied undecoded as well.
-  --format=txt, csv, parquet, npy: the file --out with the list of the images kept.
+  --out, which must be empty or not exist. It appears when the export is complete; until then, the files are in
+  .NAME.exporting in the same folder. After an interruption, the same command resumes. Several processes can share the
+  work.
+  --format=tfds writes OUT/NAME/VERSION, which tfds.load("NAME:VERSION", data_dir=OUT) and tfds.builder_from_directory
+  read. NAME and VERSION are the name and the version of the data set (1.0.0 if it has none). Images are copied without
+  decoding. All features are kept; source_index (the position in dataset.train_split) and source_tfds_id are added.
+  Features that already have these names are renamed to source_source_index and source_source_tfds_id. Other splits are
+  copied unchanged.
+  --format=webdataset, huggingface or imagefolder writes a data set in that format; images are also copied without
+  decoding.
+  --format=txt, csv, parquet or npy writes the list of the kept images to the file --out.
 Example:
   data-redundancy export --workdir=runs/digits --selection=agglomerative-0.1 --out=exported
 """
@@ -43,13 +47,13 @@ class Options:
     """Options of the command.
 
     Attributes:
-        selection: name of a selection of the workdir, or the directory of one.
-        out: the directory or file to write.
+        selection: name of a selection in the workdir, or the directory of any selection.
+        out: path of the directory or file to write.
         format: one of `exporting.FORMATS` or `exporting.LISTS`.
-        file_format: of TFDS data sets: `tfrecord` or `array_record`; None for that of the source.
-        splits: the other splits to copy: `all`, `none`, or names with commas; None for all.
-        num_shards: files per split; None for a number by their size.
-        overwrite: whether to replace `out` once the new one is complete.
+        file_format: file format of a TFDS data set, `tfrecord` or `array_record`; None for the format of the source.
+        splits: other splits to copy: `all`, `none`, or names separated by commas; None for all.
+        num_shards: number of files per split; None to choose it by the size of the split.
+        overwrite: whether to replace `out` when the new export is complete.
     """
 
     selection: str
@@ -61,7 +65,7 @@ class Options:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Raises InputError for an option that the format does not have."""
+        """Raises InputError for an option that the chosen format does not have."""
         takers = {"file_format": ("tfds",), "splits": exporting.FORMATS, "num_shards": exporting.FORMATS}
         for name, formats in takers.items():
             value = getattr(self, name)
@@ -76,11 +80,11 @@ class ExportResult(CommandResult):
     """The export.
 
     Attributes:
-        selection: its directory.
-        out: the directory or file that was written.
-        format: of the export.
-        num_examples: of every split; for a list, of the pruned one only.
-        num_resumed: files that an earlier run had written.
+        selection: directory of the selection.
+        out: path of the directory or file that was written.
+        format: name of the format.
+        num_examples: number of examples of every split; for a list, of the pruned split only.
+        num_resumed: number of files that an earlier, interrupted run had written.
     """
 
     selection: str
@@ -136,7 +140,7 @@ def preview(experiment: Experiment, options: Options) -> list[Step]:
     """Returns the steps of the command.
 
     Raises:
-        InputError: if there is no such selection, or `out` cannot be written.
+        InputError: if the selection does not exist, or `out` cannot be written.
     """
     selection, out = exports.find_selection(experiment.workdir, options.selection), exports.locate_out(options.out)
     exports.check_free(experiment, selection, out, options.format, overwrite=options.overwrite)

@@ -1,9 +1,9 @@
-"""List the config fields: type, default, what is allowed and what each does.
+"""List the config fields with their type, default, bounds and purpose.
 
 Reads:
-  nothing; with --config, the defaults are those of that config.
+  The config of --config or of the workdir, whose values are listed as defaults; without both, the default config.
 Writes:
-  nothing; the fields are printed.
+  Nothing; the fields are printed.
 Example:
   data-redundancy fields train
   data-redundancy fields sweep --config=imagenet
@@ -23,8 +23,8 @@ class Options:
     """Options of the command.
 
     Attributes:
-        section: of the config; None for all.
-        config: whose values are listed as defaults; None for the shipped defaults.
+        section: section of the config; None for all sections.
+        config: the config whose values are listed as defaults; None for the default config.
     """
 
     section: str | None = None
@@ -33,7 +33,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class FieldsResult(CommandResult):
-    """The fields, in the order of the config."""
+    """The described fields, in the order of the config."""
 
     fields: tuple[FieldDescription, ...]
 

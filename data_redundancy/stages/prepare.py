@@ -1,13 +1,15 @@
-"""Turn images into a TFDS data set on disk, unless it exists already.
+"""Write images as a TFDS data set, unless it already exists.
 
 Reads:
-  prepare.source: "digits" (scikit-learn's bundled digits); an .npz with image_train, label_train, image_test and
-  label_test; or a folder of class folders of image files (or of train/ and test/ folders of class folders).
+  prepare.source: "digits" (the digits that scikit-learn includes); an .npz file with image_train, label_train,
+  image_test and label_test; or a folder with one folder of image files per class, or with train/ and test/ that contain
+  such folders.
 Writes:
-  the TFDS data set dataset.name, version dataset.version (1.0.0 by default), in dataset.data_dir (TFDS's default if not
-  set). Without a test split in the source, a fixed share of every class becomes one. Where images are streamed
-  (input.mode=stream), the list of all records in input.catalog_dir (next to the data if not set).
-  Without prepare.source, or where dataset.name is an .npz, it only checks that the data set can be read.
+  The TFDS data set dataset.name, version dataset.version (1.0.0 if not set), in dataset.data_dir (the default directory
+  of TFDS if not set). If the source has no test split, the share prepare.test_fraction of every class becomes the test
+  split. With input.mode=stream, also the list of all records, in input.catalog_dir (next to the data if not set).
+  Without prepare.source, or if dataset.name is an .npz file, the command writes nothing and checks that the data set
+  can be read. In both cases, it checks that the prune fractions fit the data set.
 Example:
   data-redundancy prepare --config=cifar10 --workdir=runs/cifar10 --config.prepare.source=cifar10.npz
 """
@@ -38,15 +40,15 @@ _FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class PrepareResult(CommandResult):
-    """The data set.
+    """The prepared data set.
 
     Attributes:
-        dataset: its name.
-        directory: where `prepare` wrote it; None where it is read from elsewhere.
-        num_train: training images.
-        num_test: test images.
+        dataset: name of the data set.
+        directory: directory that `prepare` wrote; None if the command only reads the data set.
+        num_train: number of training images.
+        num_test: number of test images.
         class_names: one name per class.
-        skipped: whether it existed before.
+        skipped: whether the data set already existed.
     """
 
     dataset: str
@@ -74,14 +76,14 @@ def run(experiment: Experiment, options: NoOptions) -> PrepareResult:
 
 
 def _check_selections(experiment: Experiment) -> None:
-    """Raises InputError for fractions that do not fit the data: training may take hours before a selection is made."""
+    """Raises InputError for fractions that do not fit the data, before training, which may take hours."""
     select, sweep = experiment.config.select, experiment.config.sweep
     experiment.check_selections("select.fraction", [select.fraction], [select.method])
     experiment.check_selections("sweep.fractions", sweep.fractions, sweep.methods)
 
 
 def _prepare(config: ConfigDict) -> tuple[str | None, bool]:
-    """Writes the data set where there is a source; returns its directory, and whether it existed."""
+    """Writes the data set if the config has a source; returns its directory and whether it already existed."""
     if config.dataset.name.endswith(".npz"):
         log.info("prepare: %s is read as it is, nothing to do", config.dataset.name)
         return None, True
@@ -96,7 +98,7 @@ def _prepare(config: ConfigDict) -> tuple[str | None, bool]:
 
 
 def _check_named(config: ConfigDict) -> None:
-    """Raises InputError where a user's images would be written under the name of the shipped digits."""
+    """Raises InputError if images of the user would be written with the name of the digits data set."""
     source = config.prepare.source
     if config.dataset.name == "digits" and source != "digits" and epath.Path(source).expanduser().exists():
         raise InputError(

@@ -1,13 +1,15 @@
-"""Report the images that would be pruned, and compare training on what is kept with the full set and random subsets.
+"""Report which images are pruned, and compare trials on the kept images with the full set and random subsets.
 
 Reads:
-  result.json of the sweep's trials; the selection of select.* (or, if it does not exist, the first of the sweep's), the
-  images, WORKDIR/embeddings/, embeddings_test/ and dendrograms/. The report says what is missing and leaves it out.
-  With --veto, the selection that select made with the same veto, on which no trials are run.
+  result.json of the sweep's trials; the selection of select.*, or the first selection of the sweep if it does not
+  exist; the images; WORKDIR/embeddings/, WORKDIR/embeddings_test/ and WORKDIR/dendrograms/. The report notes which
+  files are missing and omits what depends on them. With --veto, the selection that the command select made with the
+  same veto; no trials are run on such a selection.
 Writes:
-  WORKDIR/report/index.html: the answer, charts, the redundant groups, a map and warnings in one file that opens from
-  disk; thumbnails/ next to it where they would make it too large. With finished trials, results.csv (numbers),
-  results.md (the table), accuracy.png and difference.png (from the full set, with intervals); the table is printed.
+  WORKDIR/report/index.html: the verdict, charts, the redundant groups, a map and warnings in one file that opens from
+  disk. Thumbnails that would make it too large are written to thumbnails/. If trials are finished, also results.csv
+  (numbers), results.md (the table), accuracy.png and difference.png (differences from the full set, with intervals);
+  the table is printed.
 Example:
   data-redundancy report --workdir=runs/digits
   data-redundancy report --workdir=runs/digits --veto=veto.json
@@ -34,8 +36,8 @@ class Options:
     """Options of the command.
 
     Attributes:
-        veto: path of the veto.json whose selection is to be shown.
-        warn_of_unfinished: whether to warn of trials of the sweep that are not finished.
+        veto: path of the veto.json whose selection is shown.
+        warn_of_unfinished: whether to log a warning if trials of the sweep are not finished.
     """
 
     veto: str | None = None
@@ -47,10 +49,10 @@ class ReportResult(CommandResult):
     """The report.
 
     Attributes:
-        files: that were written.
-        num_trials: that are finished and part of it.
-        table: of the trials, with its title; empty where there are none.
-        lines: which selections can be pruned, in words.
+        files: paths of the written files.
+        num_trials: number of finished trials in the report.
+        table: table of the trials, with a title; empty if no trial is finished.
+        lines: the verdicts in words.
     """
 
     files: tuple[str, ...]
@@ -70,7 +72,7 @@ def run(experiment: Experiment, options: Options) -> ReportResult:
     """Runs the command.
 
     Raises:
-        InputError: for artifacts made from something else, or where there is nothing to report.
+        InputError: if an artifact was made from other inputs, or the workdir has no selection.
     """
     with arguments_named({"map": "report.map"}):
         gallery.check_method(experiment.config.report.map)
@@ -93,10 +95,10 @@ def run(experiment: Experiment, options: Options) -> ReportResult:
 
 
 def _choose(experiment: Experiment, options: Options) -> page_data.ChosenSelection:
-    """The selection to show.
+    """Returns the selection to show.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the workdir has no selection.
     """
     if options.veto is not None:
         return _vetoed(experiment, options.veto)
@@ -119,7 +121,7 @@ def _vetoed(experiment: Experiment, path: str) -> page_data.ChosenSelection:
 
 
 def _results(experiment: Experiment, options: Options) -> list[TrialResult]:
-    """The results of all finished trials of the sweep; none if there are only those on the full set."""
+    """Returns the results of all finished trials of the sweep; none if only trials on the full set are finished."""
     keys = trial_grid.keys(experiment.config)
     results = trial_grid.find_results(experiment.trials, trial_grid.find_specs(keys, experiment.selections))
     if options.warn_of_unfinished and len(results) < len(keys):

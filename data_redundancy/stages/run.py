@@ -1,12 +1,13 @@
-"""Run all commands from prepare to report, each of which skips what is finished.
+"""Run all commands from prepare to report, skipping finished work.
 
 Reads:
-  the data set (dataset.*), or what prepare.source names.
+  The data set (dataset.*), or the images that prepare.source names.
 Writes:
-  what prepare, train, embed, cluster, score, select, sweep and report write: a trained classifier, embeddings,
-  dendrograms, scores where a method needs them, the selection of select.*, the trials of sweep.*, and
-  WORKDIR/report/index.html. Interrupted at any time, the same command resumes. Before the first training run, it logs
-  how many there are, and after a few steps how long they will take.
+  The files of prepare, train, embed, cluster, score, select, sweep and report: a trained classifier, embeddings,
+  dendrograms, scores if a method needs them, the selection of select.*, the trials of sweep.*, and
+  WORKDIR/report/index.html.
+  After an interruption, the same command resumes. Before the first training run, it logs the number of runs. After a
+  few steps, it logs the expected time.
 Example:
   data-redundancy run --config=digits --workdir=runs/digits
 """
@@ -31,12 +32,16 @@ STAGES = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "r
 
 @dataclasses.dataclass(frozen=True)
 class RunResult(CommandResult):
-    """The results of all commands, by name."""
+    """The results of all commands.
+
+    Attributes:
+        stages: the result of each command, by name.
+    """
 
     stages: dict[str, CommandResult]
 
     def text(self) -> str:
-        """Returns the text of the last command."""
+        """Returns the text of the last command's result."""
         return list(self.stages.values())[-1].text()
 
 
@@ -52,20 +57,24 @@ def run(experiment: Experiment, options: NoOptions) -> RunResult:
 def run_stages(
     experiment: Experiment, names: Iterable[str], *, remembered: Experiment | None = None
 ) -> dict[str, CommandResult]:
-    """Runs some commands without options of their own, and remembers the config of a workdir that has none yet.
+    """Runs several commands with their default options, and writes config.json if the workdir has none.
 
-    The config of an earlier command is replaced at the end only, when it is known that this one fits all artifacts.
+    The config.json of an earlier command is not replaced here: only after the last command is the config known to fit
+    all artifacts.
 
     Args:
-        experiment: to run them on.
-        names: of the commands, in order.
-        remembered: the experiment whose config is remembered; by default `experiment`.
+        experiment: the experiment to run the commands on.
+        names: names of the commands, in order.
+        remembered: the experiment whose config is written; by default `experiment`.
+
+    Returns:
+        The result of each command, by name.
     """
     results: dict[str, CommandResult] = {}
     for name in names:
         stage = _module(name)
         results[name] = stage.run(experiment, stage.Options())
-        if name != "prepare":  # which leaves nothing in the workdir, as a config that the next command rejects must
+        if name != "prepare":  # a config that the next command rejects must not be written
             (remembered or experiment).remember_config(replace=False)
     return results
 
@@ -75,7 +84,7 @@ def _module(name: str) -> Any:
 
 
 def _count_training_runs(experiment: Experiment) -> int:
-    """The number of training runs that are not finished: for the embeddings, for scores, and of the sweep."""
+    """Returns the number of unfinished training runs: for the embeddings, for the scores and in the sweep."""
     config, trials = experiment.config, experiment.trials
     keys = trial_grid.keys(config)
     finished = trial_grid.find_results(trials, trial_grid.find_specs(keys, experiment.selections))
@@ -94,7 +103,7 @@ def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
 
 
 def preview_stages(experiment: Experiment, names: Iterable[str]) -> list[Step]:
-    """Returns the steps of some commands without options of their own."""
+    """Returns the steps of several commands with their default options."""
     steps = []
     for name in names:
         stage = _module(name)

@@ -1,16 +1,19 @@
 """Score every training image by its behaviour during training.
 
 Reads:
-  the data set (dataset.*).
+  The data set (dataset.*).
 Writes:
-  WORKDIR/scores/SCORE/seedK/: scores.npy, [N] float32 in canonical order, and manifest.json; for every score that a
-  method of select.method or sweep.methods ranks by, and for every K of score.seeds. Methods use the mean over K.
-  Meanwhile the runs are in WORKDIR/scores/run-seedK/: a run that was cut off resumes from its newest checkpoint, and a
-  run that has computed its scores is removed.
-  el2n (the norm of probabilities minus label) and grad_norm (that of the gradient of the example's loss by all
-  parameters) are computed once, early in a run. forgetting counts how often an image is classified correctly after one
-  epoch and incorrectly after the next; an image that is never correct scores higher than any other.
-  The runs have the learning rates of the command train, although they may end earlier.
+  WORKDIR/scores/SCORE/seedK/ for every score that a method in select.method or sweep.methods ranks by, and for every
+  seed K in score.seeds: scores.npy, [N] float32 in canonical order, and manifest.json. Methods rank by the mean over
+  the seeds.
+  WORKDIR/scores/run-seedK/: a training run, which is removed after its scores are computed. An interrupted run resumes
+  from its newest checkpoint.
+Scores:
+  el2n is the norm of the predicted probabilities minus the one-hot label. grad_norm is the norm of the gradient of the
+  image's loss with respect to all parameters. Both are computed once, early in a run. forgetting counts how often an
+  image is classified correctly after one epoch and incorrectly after the next; an image that is never classified
+  correctly scores higher than all others.
+  The runs use the learning rates of the command train, but may end earlier.
 Example:
   data-redundancy score --config=digits --workdir=runs/digits --config.sweep.methods="(random,el2n)"
 """
@@ -33,11 +36,11 @@ class ScoreResult(CommandResult):
     """The scores.
 
     Attributes:
-        directory: of all scores.
-        scores: their names; empty where no method needs scores.
-        seeds: of the runs.
-        num_runs: how many of the runs were trained now.
-        skipped: whether all scores existed before, or none is needed.
+        directory: directory of all scores.
+        scores: names of the scores; empty if no method needs scores.
+        seeds: seeds of the runs.
+        num_runs: number of runs that this command trained.
+        skipped: whether all scores already existed, or no method needs scores.
     """
 
     directory: str

@@ -1,23 +1,27 @@
 """Select the images to keep: cut the dendrograms and keep one representative of every cluster.
 
 Reads:
-  as the method needs them, WORKDIR/embeddings/, WORKDIR/dendrograms/ and WORKDIR/scores/; with --veto, a veto.json as
-  the report's page saves it. Or, with --embeddings, files of embeddings made elsewhere, and no model.
+  WORKDIR/embeddings/, WORKDIR/dendrograms/ and WORKDIR/scores/, as the method needs them. With --veto, a veto.json that
+  the report's page saved. With --embeddings, files of embeddings from another model, without a workdir.
 Writes:
-  WORKDIR/selections/METHOD-FRACTION[-seedK]/ (or --out): keep.npy, the sorted indices of the images to keep;
-  examples.parquet with index, tfds_id, file_name, label, class_name, cluster, kept, representative and distance;
-  manifest.json. With --veto the name ends in -veto-DIGEST, and the manifest lists the images kept and dropped by it.
+  WORKDIR/selections/METHOD-FRACTION[-seedK]/, or --out with --embeddings: keep.npy, the sorted indices of the images to
+  keep; examples.parquet with the columns index, tfds_id, file_name, label, class_name, cluster, kept, representative
+  and distance; manifest.json. With --veto, the name ends in -veto-DIGEST, and manifest.json lists the images that the
+  veto keeps and drops.
 Embeddings:
-  --embeddings and --labels take PATH or PATH:NAME, local: an .npy or .npz file; a Parquet file, or a folder of them in
-  the order of their names; a Zarr array or group, such as WORKDIR/embeddings; or a folder written by Hugging Face's
-  save_to_disk. NAME is an array or column, by default embedding or embeddings, and label or labels. Labels are integers
-  or strings; without --labels they come from the file of the embeddings, and with --config.cluster.scope=dataset they
-  are not needed. Columns tfds_id (or id) and file_name of a table are written to examples.parquet. Methods that rank by
-  scores (el2n, grad_norm, forgetting, ccs) need training and do not work with --embeddings.
+  --embeddings and --labels take a local PATH or PATH:NAME. PATH is an .npy or .npz file; a Parquet file, or a folder of
+  Parquet files, which are read in the order of their names; a Zarr array or group, such as WORKDIR/embeddings; or a
+  folder written by save_to_disk of Hugging Face datasets. NAME is an array or column; by default embedding or
+  embeddings, and label or labels.
+  Labels are integers or strings. Without --labels, they are read from the file of the embeddings. With
+  --config.cluster.scope=dataset, no labels are needed. The columns tfds_id (or id) and file_name of a table are copied
+  to examples.parquet. Methods that rank by scores (el2n, grad_norm, forgetting, ccs) need training and do not work with
+  --embeddings.
 Veto:
   {"format": "data_redundancy veto", "version": 1, "keep": [...], "drop": [...]} with indices, tfds_ids or file names.
-  Images to keep are kept in addition to those that the method keeps; images to drop are pruned. A cluster whose
-  representative is dropped gets the nearest member as its new one, from those to keep if it has any.
+  Images in keep are kept in addition to the images that the method keeps; images in drop are pruned. If the
+  representative of a cluster is dropped, the member nearest to it becomes the new representative; members in keep take
+  precedence.
 Example:
   data-redundancy select --workdir=runs/digits --fraction=0.3
   data-redundancy select --workdir=runs/digits --veto=veto.json
@@ -54,13 +58,13 @@ class SelectResult(CommandResult):
     """The selection.
 
     Attributes:
-        selection: its name; None for one that was made from files of embeddings.
-        directory: that holds it.
-        method: that made it.
-        prune_fraction: that it was made with.
-        num_kept: images that it keeps.
-        num_examples: all images.
-        skipped: whether it existed before.
+        selection: name of the selection; None if it was made from files of embeddings.
+        directory: directory of the selection.
+        method: name of the selection method.
+        prune_fraction: requested share of the images to prune.
+        num_kept: number of images that the selection keeps.
+        num_examples: number of training images.
+        skipped: whether the selection already existed.
     """
 
     selection: str | None
@@ -76,7 +80,7 @@ def run(experiment: Experiment | EmbeddingExperiment, options: Options) -> Selec
     """Runs the command.
 
     Raises:
-        InputError: for what is missing or was made from something else, or an invalid veto.
+        InputError: if an artifact is missing or was made from other inputs, or the veto is invalid.
     """
     if isinstance(experiment, EmbeddingExperiment):
         return _run_on_embeddings(experiment, options)

@@ -1,15 +1,16 @@
-"""Train on what was kept, from scratch, for every fraction, method and seed, and on the full set.
+"""Train from scratch on the kept images, for every fraction, method and seed, and on the full set.
 
 Reads:
-  the data set; as the methods need them, WORKDIR/embeddings/, WORKDIR/dendrograms/ and WORKDIR/scores/.
+  The data set. WORKDIR/embeddings/, WORKDIR/dendrograms/ and WORKDIR/scores/, as the methods need them.
 Writes:
-  the selections that it needs, and for each trial WORKDIR/trials/SELECTION/seedK/ as the command train does. Finished
-  trials are skipped, and a trial that was cut off resumes from its newest checkpoint. Methods that draw at random draw
-  a new subset for every seed. Before the first training run, the command logs how many there are, and after a few
-  steps how long they will take.
-  With --shard=i/n it runs every n-th trial from the i-th on: n jobs on one workdir share the sweep.
-  With sweep.trials_per_device, so many trials are trained at the same time, each on one device, with the results that
-  they have alone but for rounding.
+  The selections that do not exist yet, and WORKDIR/trials/SELECTION/seedK/ for every trial, with the same files as the
+  command train. Finished trials are skipped, and an interrupted trial resumes from its newest checkpoint. Methods that
+  draw at random draw a new subset for every seed.
+  Before the first training run, the command logs the number of runs. After a few steps, it logs the expected time.
+  With --shard=i/n, the command runs every n-th trial, starting with trial i (from 0), so that n jobs can share the
+  sweep on one workdir.
+  With sweep.trials_per_device, several trials are trained at the same time on every device. Their results are the same
+  as if each were trained alone, except for rounding.
 Example:
   data-redundancy sweep --config=digits --workdir=runs/digits --config.sweep.fractions="(0.1,0.3,0.5)"
 """
@@ -32,7 +33,7 @@ class Options:
     """Options of the command.
 
     Attributes:
-        shard: (i, n): run every n-th trial from the i-th on.
+        shard: (i, n): run every n-th trial, starting with trial i (from 0).
     """
 
     shard: tuple[int, int] = (0, 1)
@@ -40,13 +41,13 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class SweepResult(CommandResult):
-    """The trials.
+    """The results of the trials.
 
     Attributes:
-        directory: of all trials.
-        num_trials: of this job.
-        trials: selection, method, prune_fraction, seed, num_kept and accuracy of each.
-        lines: which selections can be pruned, in words; empty for a shard, which has only some of the trials.
+        directory: directory of all trials.
+        num_trials: number of trials of this job.
+        trials: selection, method, prune_fraction, seed, num_kept and accuracy of each trial.
+        lines: the verdicts in words; empty for a shard, which has only some of the trials.
     """
 
     directory: str
@@ -66,7 +67,7 @@ def run(experiment: Experiment, options: Options) -> SweepResult:
     results = trial_grid.run(trials, specs, parallel=parallel, label="sweep")
     lines: list[str] = []
     if options.shard[1] == 1 and devices.is_main_process():
-        from data_redundancy.reporting import verdict_lines  # statsmodels takes a while to import
+        from data_redundancy.reporting import verdict_lines  # imports statsmodels, which takes seconds
 
         lines = verdict_lines.lines(experiment, results)
         for line in lines:

@@ -1,10 +1,10 @@
 """Train the classifier on the full training split.
 
 Reads:
-  the data set (dataset.*).
+  The data set (dataset.*).
 Writes:
-  WORKDIR/trials/full/seedK/, K being train.seed, with checkpoints/ (Orbax), metrics.jsonl, timing.jsonl, TensorBoard
-  events, with train.profile_steps a trace in profile/, and at the end result.json. A run that was cut off resumes from
+  WORKDIR/trials/full/seedK/, where K is train.seed: checkpoints/ (Orbax), metrics.jsonl, timing.jsonl, TensorBoard
+  events, a trace in profile/ if train.profile_steps is set, and at the end result.json. An interrupted run resumes from
   its newest checkpoint.
 Example:
   data-redundancy train --config=digits --workdir=runs/digits
@@ -28,11 +28,11 @@ class TrainResult(CommandResult):
     """The training run.
 
     Attributes:
-        directory: of the run.
-        seed: train.seed.
-        accuracy: on the test split, a fraction.
-        steps: of training.
-        skipped: whether the run was finished before.
+        directory: directory of the run.
+        seed: seed of the run, train.seed.
+        accuracy: accuracy on the test split, a fraction.
+        steps: number of training steps.
+        skipped: whether the run was already finished.
     """
 
     directory: str
