@@ -114,7 +114,7 @@ def _file_formats() -> Sequence[str]:
 _FRACTION = Number(float, 0, 1, below=True)
 
 
-def _fraction(field: str, text: str = "the prune fraction") -> Option:
+def _fraction(field: str, text: str = "prune fraction of the selection") -> Option:
     return Option("fraction", _FRACTION, f"{text}; sets {field}", "FRACTION", field)
 
 
@@ -143,7 +143,7 @@ _READS = {
 """The config fields that the commands of `run` read: sections, or SECTION.FIELD."""
 _RUN = tuple(dict.fromkeys(name for names in _READS.values() for name in names))
 
-_VETO = Option("veto", Text(), "a veto.json that the report's page saved: images to keep or to drop", "FILE")
+_VETO = Option("veto", Text(), "veto.json that the report's page saved, with images to keep and to drop", "FILE")
 
 COMMANDS: dict[str, Command] = {
     command.name: command
@@ -158,9 +158,9 @@ COMMANDS: dict[str, Command] = {
             options=(
                 _fraction("select.fraction"),
                 _VETO,
-                Option("embeddings", Text(), "embeddings made elsewhere, instead of a workdir", "PATH[:NAME]"),
-                Option("labels", Text(), "with --embeddings: their labels, if in another file", "PATH[:NAME]"),
-                Option("out", Text(), "with --embeddings: the directory to write, local or gs://BUCKET/DIR", "DIR"),
+                Option("embeddings", Text(), "file of embeddings from any model, instead of a workdir", "PATH[:NAME]"),
+                Option("labels", Text(), "with --embeddings: labels, if they are in another file", "PATH[:NAME]"),
+                Option("out", Text(), "with --embeddings: directory to write, local or gs://BUCKET/DIR", "DIR"),
             ),
             reads=_READS["select"],
         ),
@@ -170,11 +170,11 @@ COMMANDS: dict[str, Command] = {
                 Option(
                     "fraction",
                     _FRACTION,
-                    "the only prune fraction; sets sweep.fractions",
+                    "prune fraction of all trials; sets sweep.fractions",
                     "FRACTION",
                     "sweep.fractions",
                 ),
-                Option("shard", ShardRule(), "run every n-th trial, from the i-th on (0 to n-1), for n jobs", "i/n"),
+                Option("shard", ShardRule(), "run every n-th trial, starting with trial i (0 to n-1)", "i/n"),
             ),
             reads=_READS["sweep"],
         ),
@@ -185,18 +185,18 @@ COMMANDS: dict[str, Command] = {
         ),
         Command(
             "run",
-            options=(_fraction("select.fraction", "the prune fraction of the selection"),),
+            options=(_fraction("select.fraction"),),
             reads=_RUN,
         ),
         Command(
             "answer",
             options=(
-                _fraction("select.fraction", "the prune fraction in question"),
-                Option("largest", Flag(), "search the largest of sweep.fractions that can be pruned"),
+                _fraction("select.fraction", "prune fraction to test"),
+                Option("largest", Flag(), "search for the largest of sweep.fractions that can be pruned"),
                 Option(
                     "max_trials",
                     Number(int, 1, 3000),
-                    "trials of a fraction, at most; sets evidence.max_trials",
+                    "largest number of trials per fraction; sets evidence.max_trials",
                     "N",
                     "evidence.max_trials",
                 ),
@@ -213,12 +213,27 @@ COMMANDS: dict[str, Command] = {
             "export",
             options=(
                 Option("selection", Text(), "name of a selection, such as agglomerative-0.1, or its directory", "NAME"),
-                Option("out", Text(), "the directory, or the file of a list, to write; local", "PATH"),
-                Option("format", Choice(_formats), "the format; by default tfds", "FORMAT"),
-                Option("file_format", Choice(_file_formats), "of tfds; by default that of the source", "FORMAT"),
-                Option("splits", Text(), "other splits to copy: all (default), none, or names with commas", "SPLITS"),
-                Option("num_shards", Number(int, 1, 999_999_999), "files per split; by default by their size", "N"),
-                Option("overwrite", Flag(), "replace --out once the new export is complete"),
+                Option("out", Text(), "local path of the directory, or of the list, to write", "PATH"),
+                Option("format", Choice(_formats), "export format; by default tfds", "FORMAT"),
+                Option(
+                    "file_format",
+                    Choice(_file_formats),
+                    "with --format=tfds: file format; by default as in the source",
+                    "FORMAT",
+                ),
+                Option(
+                    "splits",
+                    Text(),
+                    "other splits to copy: all (default), none or comma-separated names",
+                    "SPLITS",
+                ),
+                Option(
+                    "num_shards",
+                    Number(int, 1, 999_999_999),
+                    "number of files per split; by default chosen by the size of the split",
+                    "N",
+                ),
+                Option("overwrite", Flag(), "replace --out when the new export is complete"),
             ),
             reads=_DATASET,
         ),
@@ -230,38 +245,43 @@ COMMANDS: dict[str, Command] = {
         ),
         Command(
             "fields",
-            positional=("section", "a section of the config; by default all"),
+            positional=("section", "section of the config; by default all sections"),
             has_experiment=False,
         ),
     )
 }
 
 COMMON = (
-    Option("config", Text(), "a config: a file, or a shipped one; by default that of the workdir", "CONFIG"),
     Option(
-        "workdir", Text(), "directory for all artifacts, local or gs://BUCKET/DIR; what is finished is skipped", "DIR"
+        "config",
+        Text(),
+        "config: a file, or the name of a shipped config; by default the config of the workdir",
+        "CONFIG",
     ),
-    Option("dry_run", Flag(), "print what would run and what would be skipped, and write nothing"),
+    Option(
+        "workdir", Text(), "directory of all artifacts, local or gs://BUCKET/DIR; finished work in it is skipped", "DIR"
+    ),
+    Option("dry_run", Flag(), "list the steps that would run and the steps that would be skipped, and write nothing"),
     Option("json", Flag(), "print the result, or the error, as one JSON object"),
-    Option("quiet", Flag(), "log warnings only"),
+    Option("quiet", Flag(), "log only warnings and errors"),
 )
 """Flags of every command."""
 
 PROCESSES = (
-    Option("coordinator", Text(), "HOST:PORT of process 0 (or JAX_COORDINATOR_ADDRESS)", "HOST:PORT"),
-    Option("num_processes", Number(int, 1, 1_000_000), "how many there are (or JAX_NUM_PROCESSES)", "N"),
-    Option("process_id", Number(int, 0, 1_000_000), "the number of this one, from 0 (or JAX_PROCESS_ID)", "N"),
-    Option("num_devices", Number(int, 1, 10_000_000), "devices that all processes must have together", "N"),
+    Option("coordinator", Text(), "address of process 0; by default $JAX_COORDINATOR_ADDRESS", "HOST:PORT"),
+    Option("num_processes", Number(int, 1, 1_000_000), "number of processes; by default $JAX_NUM_PROCESSES", "N"),
+    Option("process_id", Number(int, 0, 1_000_000), "number of this process, from 0; by default $JAX_PROCESS_ID", "N"),
+    Option("num_devices", Number(int, 1, 10_000_000), "number of devices that all processes must have together", "N"),
     Option(
         "start_timeout_s",
         Number(float, 0, 1e6, above=True, below=True),
-        "seconds to wait for the others at the start (300)",
+        "seconds to wait for the other processes at the start; by default 300",
         "S",
     ),
     Option(
         "barrier_timeout_s",
         Number(float, 0, 1e6, above=True, below=True),
-        "seconds to wait for the others at a barrier (7200)",
+        "seconds to wait for the other processes at a barrier; by default 7200",
         "S",
     ),
 )

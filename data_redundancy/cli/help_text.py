@@ -10,11 +10,12 @@ from data_redundancy.experiment.shipped_configs import shipped_names
 USAGE = """\
 usage: data-redundancy COMMAND --config=CONFIG --workdir=DIR
                        [--config.SECTION.FIELD=VALUE ...]
-       data-redundancy COMMAND --workdir=DIR  (with the remembered config)
+       data-redundancy COMMAND --workdir=DIR  (with the config of the workdir)
 """
 _ABOUT = (
-    "Finds the training images that a classifier does not need: trains, embeds, clusters every class, keeps one image "
-    "of every cluster, trains again on what is kept, and compares it with the full set and with random subsets."
+    "Finds the training images that a classifier does not need. It trains a classifier, embeds the images, clusters "
+    "every class and keeps one image of every cluster. Then it trains on the kept images, on the full set and on "
+    "random subsets, and compares the accuracies."
 )
 _IN_ORDER = ("prepare", "train", "embed", "cluster", "score", "select", "sweep", "report")
 _PROGRAM = "data-redundancy"
@@ -35,22 +36,22 @@ def of_all() -> str:
         *(_command_line(name) for name in others),
         "",
         "options:",
-        _entry("--config", f"a config: a file, or one of the shipped {', '.join(shipped_names())}"),
-        _entry("--config.X.Y", "a config field; `data-redundancy fields` lists them"),
-        _entry("--workdir", "directory for all artifacts, local or gs://BUCKET/DIR; what is finished is skipped"),
-        _entry("--dry_run", "print what would run and what would be skipped"),
+        _entry("--config", f"config: a file, or the name of a shipped config: {', '.join(shipped_names())}"),
+        _entry("--config.X.Y", "set the field Y of the config section X; `data-redundancy fields` lists all fields"),
+        _entry("--workdir", "directory of all artifacts, local or gs://BUCKET/DIR; finished work in it is skipped"),
+        _entry("--dry_run", "list the steps that would run and the steps that would be skipped, and write nothing"),
         _entry("--json", "print the result, or the error, as one JSON object"),
-        _entry("--quiet", "log warnings only"),
+        _entry("--quiet", "log only warnings and errors"),
         _entry("--version", "print the version"),
-        _entry("--print_completion", "print the completion script of a shell: bash, zsh or tcsh"),
+        _entry("--print_completion", "print the completion script for a shell: bash, zsh or tcsh"),
         "",
         "example:",
         "  data-redundancy run --config=digits --workdir=runs/digits",
         "",
         _paragraph(
-            "`data-redundancy COMMAND --help` describes a command. Exit codes: 0 done; 2 a usage, config or input "
-            "error; 75 stopped, or another process or a bucket is unavailable: run the command again, it resumes; 130 "
-            "interrupted; 1 anything else."
+            "`data-redundancy COMMAND --help` describes a command. Exit codes: 0 success; 2 invalid usage, config or "
+            "input; 75 stopped, or another process or a bucket is unavailable (the same command resumes); 130 "
+            "interrupted; 1 any other error."
         ),
     ]
     return "\n".join(blocks)
@@ -127,7 +128,8 @@ def _fields(command: Command) -> str:
     longest = max(map(len, fields))
     blocks = [
         _paragraph(
-            "config fields that it reads, as --config.SECTION.FIELD=VALUE; `data-redundancy fields` describes them:"
+            "config fields that the command reads; --config.SECTION.FIELD=VALUE sets a field, and `data-redundancy "
+            "fields` describes all fields:"
         )
     ]
     for field in fields:
