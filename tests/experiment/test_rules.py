@@ -73,7 +73,10 @@ def test_values(rule, text, value):
         (NAMES, "cow"),
         (NAMES, "Cat"),
         (NAMES, ""),
-        *((Several(COUNT), text) for text in ("", "()", "(", "(1", "1)", "[1)", "1,,2", ",", "(1,(2,3))", "1;2", "1,1")),
+        *(
+            (Several(COUNT), text)
+            for text in ("", "()", "(", "(1", "1)", "[1)", "1,,2", ",", "(1,(2,3))", "1;2", "1,1")
+        ),
         (Several(Text()), "a,'',b"),
         (Several(Text()), "((a,b),c)"),
         (Several(Text()), "[a],[b"),

@@ -176,8 +176,14 @@ def test_local_places_are_made_absolute(tmp_path, monkeypatch):
 
 def test_a_bucket_needs_gcsfs(monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(InputError, match=r"^workdir=gs://b/w: needs the package gcsfs, .*pip install "):
-        Workdir("gs://b/w")
+    with pytest.raises(InputError, match=r"^workdir=gs://bucket/w: needs the package gcsfs, .*pip install "):
+        Workdir("gs://bucket/w")
+
+
+@pytest.mark.parametrize("bucket", ["b", "Abc", "a..b", "-ab", "ab-", "a" * 223, "a b", "caf\u00e9", "a%b"])
+def test_names_that_no_bucket_has(bucket):
+    with pytest.raises(InputError, match=r"^out=.*: must name a bucket of 3 to 222 lower-case letters"):
+        filesystems.locate(f"gs://{bucket}/x", "out")
 
 
 def test_tensorstore_finds_the_same_place():
