@@ -28,6 +28,7 @@ from data_redundancy.training.inputs import InMemory
 from data_redundancy.training.schedule import learning_rates
 from data_redundancy.training.scores import Scorer, forgetting_events
 from data_redundancy.training.trainer import _spans
+from helpers import quick_net as quick_nets
 from helpers import training_runs
 from helpers import training_script as script
 from helpers.command import TINY, ends, popen, run_here, start_all, write_digits
@@ -326,12 +327,7 @@ STEPS = [6, 12, 18, 24]
 
 @pytest.fixture
 def quick_net():
-    """As `models.create`, quick to compile."""
-
-    def create(*args, dtype, axis_name=None, **kwargs):
-        return script.TinyNet(dtype=dtype, axis_name=axis_name)
-
-    with mock.patch.object(models, "create", create):
+    with quick_nets.quick_net():
         yield
 
 
@@ -595,6 +591,7 @@ def test_a_whole_job_scores_before_it_selects(empty, capfd):
     said = [done.err.index(f"\n{stage}: ") for stage in ("cluster", "score", "select", "sweep")]
     assert said == sorted(said)
     assert os.listdir("w/scores") == ["el2n"]
+    assert re.findall(r"^.* training runs? to do$", done.err, re.MULTILINE) == ["run: 8 training runs to do"]
     trials = ["el2n-0.2", "full", "random-0.2-seed0", "random-0.2-seed1"]
     assert sorted(os.listdir("w/trials")) == trials
 
