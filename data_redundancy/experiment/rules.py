@@ -242,7 +242,10 @@ class Several:
         parts = _parts(text) if len(text) <= 100 * self.most else None
         if parts is None:
             raise InputError(argument, text, f"must be {self.allowed()}")
-        return tuple(self.rule.parse(argument, part) for part in parts)
+        try:
+            return tuple(self.rule.parse(argument, part) for part in parts)
+        except InputError as error:
+            raise InputError(argument, text, f"must be {self.allowed()}", error.fix) from None
 
     def check(self, argument: str, value: Any) -> None:
         """Raises InputError unless the value is a tuple or list whose values the rule allows."""
