@@ -1,12 +1,17 @@
 """The trainer of a config: its model, its settings and its images."""
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import psutil
 from ml_collections import ConfigDict
 
 from data_redundancy import data, models, training
 from data_redundancy.errors import InputError, arguments_named
 from data_redundancy.experiment import inputs
+from data_redundancy.experiment.durations import gigabytes_text
 from data_redundancy.runtime import devices
 from data_redundancy.training.schedule import scaled_learning_rate
 
@@ -16,13 +21,16 @@ _FIELDS = {
     **{name: f"model.{name}" for name in ("name", "width", "stem")},
 }
 
+_COPIES = 3
+"""Float32 values per parameter in training, at least: the parameter, its gradient and its momentum."""
+
 
 def make_trainer(config: ConfigDict, dataset: data.Dataset) -> training.Trainer:
     """Builds the trainer, which puts the images on the devices.
 
     Raises:
         InputError: if the batch size exceeds the data set or the devices do not divide it, the model is unknown, or
-            images do not fit `input.mean`.
+            images do not fit `input.mean`; or if the model exceeds the memory of a device.
     """
     num_train = len(dataset.train.labels)
     if config.train.batch_size > num_train:
@@ -39,12 +47,33 @@ def make_trainer(config: ConfigDict, dataset: data.Dataset) -> training.Trainer:
             axis_name=devices.AXIS,
         )
         train_input, test_input = inputs.make(config, dataset)
+        _check_memory(model, train_input.image_shape, width=config.model.width)
         return training.Trainer(
             model,
             _settings(config, eval_batch_size=_eval_batch_size(config, dataset)),
             num_classes=len(dataset.class_names),
             train=train_input,
             test=test_input,
+        )
+
+
+def _check_memory(model: nn.Module, image_shape: tuple[int, int, int], *, width: int) -> None:
+    """Raises InputError if the state of a training run alone exceeds the memory of a device."""
+
+    def init() -> Any:
+        return model.init(jax.random.key(0), jnp.zeros((1, *image_shape)), train=False)["params"]
+
+    num_parameters = sum(x.size for x in jax.tree.leaves(jax.eval_shape(init)))
+    needed = _COPIES * 4 * num_parameters
+    stats = jax.local_devices()[0].memory_stats()
+    available = stats["bytes_limit"] if stats else psutil.virtual_memory().total / jax.local_device_count()
+    if needed > available:
+        raise InputError(
+            "model.width",
+            width,
+            f"makes a model of {num_parameters:,} parameters, which take {gigabytes_text(needed)} in training, but a "
+            f"device has {gigabytes_text(available)}",
+            "Use a narrower model",
         )
 
 

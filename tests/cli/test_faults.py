@@ -143,6 +143,11 @@ def test_a_batch_larger_than_the_data(capfd, command):
     rejected(capfd, told, command, *TINY, "--config.train.batch_size=1000000", *NPZ)
 
 
+def test_a_model_that_exceeds_the_memory(capfd):
+    told = r"--config\.model\.width=64: makes a model of 149,\d{3},\d{3},\d{3} parameters, which take .* GB in training"
+    rejected(capfd, told, "train", *TINY, "--config.model.name=wrn28_10", "--config.model.width=64", *NPZ)
+
+
 def test_epochs_that_make_too_many_steps(capfd):
     told = r"--config\.train\.epochs=100000\.0: makes 20,000,000 steps, of which at most 10,000,000 are possible\. "
     flags = ("--config.train.epochs=1e5", "--config.train.steps=None", "--config.train.batch_size=1")
