@@ -1,1 +1,1 @@
-"""One config in one workdir, with everything that a stage needs."""
+"""Experiments: one config and one workdir, with the objects that the stages need."""

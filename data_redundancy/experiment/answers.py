@@ -1,4 +1,4 @@
-"""Answers in a workdir: the plan of every question, saved before the first look, and what the looks found."""
+"""Answers in a workdir: the plan of every question, which is saved before the first look, and the result."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from data_redundancy.store import files, manifests
 from data_redundancy.store.workdir import Workdir, selection_name
 
 Saved = dict[str, Any]
-"""What an answer's file holds: "fingerprint", "plan", "trials_before", "found" and so on."""
+"""The content of an answer's file, with the keys "fingerprint", "plan", "trials_before", "found" and others."""
 SavedAnswers = Mapping[tuple[str, float], Saved]
 """Answers by method and prune fraction."""
 
@@ -24,7 +24,7 @@ _FIELDS = {
     "margin": "evidence.margin",
     "confidence": "evidence.confidence",
     "seed": "evidence.seed",
-    "looks": "numbers of seeds to look at (evidence.max_trials, .first_look, .look_every)",
+    "looks": "numbers of seeds at the looks (evidence.max_trials, .first_look, .look_every)",
     "fractions": "sweep.fractions",
 }
 
@@ -36,7 +36,7 @@ class Answers:
         self._workdir, self._fingerprints = workdir, fingerprints
 
     def check_fingerprint(self, question: Question, fraction: float | None, saved: Saved | None) -> None:
-        """Raises InputError if a saved answer is about trials of something else."""
+        """Raises InputError if a saved answer is about trials with other inputs."""
         if saved is not None:
             path = self._workdir.answer(question.name(fraction))
             manifests.check_fingerprint(path, saved["fingerprint"], self._fingerprint(question, fraction))
@@ -51,10 +51,10 @@ class Answers:
         """Saves a question with its plan; the main process writes the file.
 
         Args:
-            question: that was asked.
-            fraction: one of its fractions, or None for the search for the largest.
-            found: by the looks so far; None before the first.
-            trials_before: how many trials were finished before the plan.
+            question: the question.
+            fraction: one of its fractions, or None for the search for the largest fraction.
+            found: the result of the looks so far; None before the first look.
+            trials_before: number of trials that were finished before the plan was saved.
         """
         if devices.is_main_process():
             content = {
@@ -72,7 +72,7 @@ class Answers:
         devices.barrier(f"saved {question.name(fraction)} {None if found is None else found.get('num_seeds')}")
 
     def find(self, results: Iterable[TrialResult]) -> SavedAnswers:
-        """Returns the answers about trials of this config, for the methods and fractions of some results."""
+        """Returns the saved answers about trials of this config, for the methods and fractions in `results`."""
         keys = dict.fromkeys((r["method"], r["prune_fraction"]) for r in results if r["method"] != FULL)
         return {key: saved for key in keys if (saved := self._answered(*key)) is not None}
 
@@ -84,7 +84,7 @@ class Answers:
         return None if manifests.differing_fields(saved["fingerprint"], made_from) else saved
 
     def searched(self, method: str) -> list[float]:
-        """Returns the fractions of which the largest was searched; none where there was no search."""
+        """Returns the fractions among which the largest was searched for; an empty list if there was no search."""
         saved = _read(self._workdir.answer(f"{method}-largest"))
         return [] if saved is None else saved["plan"]["fractions"]
 
@@ -93,9 +93,9 @@ class Answers:
 
 
 def find_saved(workdir: Workdir, question: Question, fraction: float | None) -> Saved | None:
-    """Returns the saved answer to a question, None if it was never asked; the same on all processes.
+    """Returns the saved answer to a question, or None if there is no file; the same on all processes.
 
-    Reads no data set, so that a changed plan is rejected before hours of training.
+    Does not read the data set, so that a changed plan is rejected early.
 
     Raises:
         InputError: if the question was saved with another plan.
@@ -114,8 +114,8 @@ def find_saved(workdir: Workdir, question: Question, fraction: float | None) -> 
             None,
             f"has another plan, made before the first look: {shown}. Changing a plan after looking inflates the error "
             "rate",
-            f"Use that plan; or ask in another workdir with unseen trials (evidence.seed={unseen}); or remove the file "
-            "if no result was seen yet",
+            f"Use the saved plan; or use another workdir with new seeds (evidence.seed={unseen}); or remove the file "
+            "if no result has been seen yet",
         )
     return saved
 

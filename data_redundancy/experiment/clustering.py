@@ -1,4 +1,4 @@
-"""Clustering by a config: its workload, what it is expected to take, and its progress."""
+"""Clustering with the options of a config: the workload, its expected memory and time, and the progress."""
 
 import collections
 import logging
@@ -49,10 +49,10 @@ def make_config_workload(
     """Describes the clustering workload of a config.
 
     Args:
-        config: its section `cluster` says how to cluster.
+        config: a config, of which the section `cluster` is used.
         embeddings: [N, D] floats.
         labels: [N] integers.
-        max_prune_fraction: the depth of the dendrograms; None for whole ones, 0 for none.
+        max_prune_fraction: depth of the dendrograms; None for whole dendrograms, 0 for no merges.
     """
     labels = labels_in_scope(config.cluster.scope, labels)
     num_merges: dict[int, int] | None
@@ -73,7 +73,7 @@ def make_config_workload(
 
 
 def _memory_limit(config: ConfigDict) -> float:
-    """The limit in bytes, the same on all processes: those that share a class must choose the same strategy."""
+    """Returns the limit in bytes; all processes use the same, since they must choose the same strategy for a class."""
     limit = config.cluster.memory_limit_gb
     if limit is not None:
         return limit * 1e9
@@ -113,7 +113,7 @@ def expected_seconds(strategies: list[strategy.Strategy]) -> float:
 
 
 def _peak_bytes(workload: Workload, strategies: list[strategy.Strategy]) -> float:
-    """The largest memory at a time: several small classes are clustered side by side, or one large class."""
+    """Returns the peak memory; small classes are clustered several at a time, large classes one at a time."""
     small = sorted((s.peak_bytes for s in strategies if s.num_rows <= strategy.SMALL_CLASS_ROWS), reverse=True)
     labels = [label for label, members in workload.classes.items() if len(members) <= strategy.SMALL_CLASS_ROWS]
     together = sum(small[: num_concurrent(workload, labels)])
@@ -123,21 +123,21 @@ def _peak_bytes(workload: Workload, strategies: list[strategy.Strategy]) -> floa
 def cluster_each(
     workload: Workload, embeddings: np.ndarray, labels: list[int], *, together: bool = False
 ) -> Iterator[tuple[int, Dendrogram]]:
-    """Yields a label and its dendrogram, as `classwise.cluster_each` does, with progress in large classes."""
+    """Yields labels and dendrograms like `classwise.cluster_each`, and shows the progress within large classes."""
     blocks = _BlockProgress()
     with arguments_named(_FIELDS):
         yield from classwise.cluster_each(embeddings, workload, labels, together=together, on_block=blocks.update)
 
 
 class _BlockProgress:
-    """Progress within a class, for those large enough to wait for."""
+    """A progress bar within a class, which is shown for large classes."""
 
     def __init__(self) -> None:
         self._bar: metrics.Progress | None = None
 
     def update(self, done: int, total: int) -> None:
-        """Reports that `done` of the blocks of a pass are done."""
-        if done == 1:  # the previous pass may have been given up half way
+        """Shows that `done` of `total` blocks of a pass are finished."""
+        if done == 1:  # the previous pass may have ended early
             self._close()
         if self._bar is None:
             self._bar = metrics.Progress("cluster: close pairs", total=total, unit="blocks")

@@ -23,11 +23,11 @@ class FieldDescription:
     """A config field.
 
     Attributes:
-        name: SECTION.FIELD.
-        type: of its values.
-        default: its value in the config that is described.
+        name: name of the field, SECTION.FIELD.
+        type: type of its values.
+        default: its value in the described config.
         allowed: its bounds or choices.
-        reason: why these bounds; may be empty.
+        reason: reason for the bounds; may be empty.
         comment: what the field does.
     """
 
@@ -39,7 +39,7 @@ class FieldDescription:
     comment: str
 
     def text(self) -> str:
-        """Returns a few lines, wrapped to the terminal."""
+        """Returns the description as text, wrapped to the width of the terminal."""
         width = min(_WIDEST, shutil.get_terminal_size().columns)
         wrap = functools.partial(
             textwrap.wrap, width=width, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
@@ -50,7 +50,7 @@ class FieldDescription:
 
 
 def sections(config: ConfigDict | None = None) -> list[str]:
-    """Returns the sections of a config, of the default one if None."""
+    """Returns the sections of a config; None is the default config."""
     return list(config_files.load_default() if config is None else config)
 
 
@@ -58,8 +58,8 @@ def describe_fields(config: ConfigDict | None, names: Iterable[str]) -> Iterator
     """Yields the descriptions of fields.
 
     Args:
-        config: whose values are the defaults; None for the shipped default config.
-        names: of sections, or of fields as SECTION.FIELD.
+        config: the config whose values are the defaults; None for the default config.
+        names: names of sections, or of fields as SECTION.FIELD.
     """
     config = config_files.load_default() if config is None else config
     for name in fields_within(names):
@@ -76,14 +76,14 @@ def describe_fields(config: ConfigDict | None, names: Iterable[str]) -> Iterator
 
 
 def fields_within(names: Iterable[str]) -> list[str]:
-    """Returns the fields, as SECTION.FIELD, that are named or whose sections are."""
+    """Returns the fields, as SECTION.FIELD, whose name or section is in `names`."""
     wanted = set(names)
     return [field for field in FIELDS if field in wanted or field.partition(".")[0] in wanted]
 
 
 @functools.cache
 def comments() -> dict[str, str]:
-    """Returns the comment of every field in configs/default.py: behind its assignment, or in lines before it."""
+    """Returns the comment of every field in configs/default.py, which follows or precedes its assignment."""
     source = (shipped_directory() / f"{config_files.DEFAULT}.py").read_text(encoding="utf-8")
     found: dict[str, str] = {}
     before: list[str] = []
@@ -107,6 +107,6 @@ def comments() -> dict[str, str]:
 
 
 def _assigned_field(line: str) -> str | None:
-    """The field that a line such as `config.train.epochs = 200.0` assigns."""
+    """Returns the field that a line such as `config.train.epochs = 200.0` assigns, or None."""
     name = line.split("=")[0].strip().removeprefix("config.")
     return name if name in FIELDS else None

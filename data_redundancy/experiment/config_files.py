@@ -16,7 +16,7 @@ from data_redundancy.experiment.config_rules import FIELDS
 from data_redundancy.experiment.shipped_configs import shipped_directory, shipped_names
 
 DEFAULT = "default"
-"""The name of the config that has every field with its default."""
+"""The name of the config with the default of every field."""
 _FIX = "Configs start from data_redundancy.configs.default"
 _LONGEST_GIST = 500
 
@@ -35,11 +35,11 @@ def load(name: str) -> ConfigDict:
     """Loads a config.
 
     Args:
-        name: of a shipped config; or the path of a Python file with a function `get_config`, or of a config.json that a
-            command wrote.
+        name: name of a shipped config; or path of a Python file with a function `get_config`, or of a config.json that
+            a command wrote.
 
     Returns:
-        The config, with every field; a field that the file lacks has its default.
+        The config with all fields; a field that is missing in the file has its default.
 
     Raises:
         InputError: if there is no such config, it cannot be loaded, or it has an unknown field.
@@ -57,7 +57,7 @@ def _find(name: str) -> pathlib.Path:
     try:
         if os.path.isfile(name):
             return pathlib.Path(name)
-    except ValueError:  # a name with a null character
+    except ValueError:  # the name contains a null character
         pass
     if name not in shipped_names():
         raise InputError(
@@ -78,7 +78,7 @@ def _read(path: pathlib.Path, name: str) -> str:
 
 
 def _run(path: pathlib.Path, name: str) -> Any:
-    """What the function `get_config` of a Python file returns; what the file prints goes to stderr."""
+    """Returns the result of `get_config` in a Python file; output of the file is printed on stderr."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             config = runpy.run_path(str(path))["get_config"]()
@@ -86,13 +86,13 @@ def _run(path: pathlib.Path, name: str) -> Any:
                 config.to_dict()  # raises for a placeholder without a value
     except (KeyboardInterrupt, Stopped):
         raise
-    except BaseException as error:  # whatever a user's Python file may raise, SystemExit included
+    except BaseException as error:  # a user's Python file may raise any exception, even SystemExit
         raise InputError("config", name, f"cannot be loaded ({_gist(error)})") from None
     return config
 
 
 def _gist(error: BaseException) -> str:
-    """The point of an exception; ml-collections' messages are long, with the point in the first and last lines."""
+    """Returns the cause of an exception in one line; messages of ml-collections have it in the first or last line."""
     if isinstance(error, KeyError) and error.args == ("get_config",):
         return "it has no function get_config"
     if isinstance(error, SyntaxError):
@@ -105,7 +105,7 @@ def _gist(error: BaseException) -> str:
 
 
 def _complete(loaded: Any, name: str) -> ConfigDict:
-    """The default config with the values of a loaded one: a field that it lacks has its default."""
+    """Returns the default config with the values of a loaded config; fields that it lacks keep their defaults."""
     config = load_default()
     if not isinstance(loaded, ConfigDict):
         raise InputError("config", name, f"returns a {type(loaded).__name__}, but must return a ConfigDict", _FIX)
@@ -118,14 +118,14 @@ def _complete(loaded: Any, name: str) -> ConfigDict:
 
 
 def from_json(text: str, name: str) -> ConfigDict:
-    """Returns the config of a config.json; a field that it lacks has its default.
+    """Returns the config in a config.json; a field that is missing in the file has its default.
 
     Args:
-        text: of the file.
-        name: of the file, for errors.
+        text: content of the file.
+        name: name of the file, for errors.
 
     Raises:
-        InputError: if it is no JSON, or has an unknown field.
+        InputError: if the text is not JSON, or has an unknown field.
     """
     try:
         document = json.loads(text)
@@ -142,13 +142,13 @@ def from_json(text: str, name: str) -> ConfigDict:
 
 
 def set_field(config: ConfigDict, field: str, value: Any, *, source: str | None = None) -> None:
-    """Sets a field, checked by its rule.
+    """Checks a value by the rule of its field, and sets the field.
 
     Args:
-        config: to change.
-        field: SECTION.FIELD.
-        value: its new value; a list becomes a tuple.
-        source: the file that the value comes from, named in errors.
+        config: the config to change.
+        field: name of the field, SECTION.FIELD.
+        value: new value of the field; a list becomes a tuple.
+        source: file that contains the value, which errors name; None if there is no file.
 
     Raises:
         InputError: for an unknown field, or a value that is not allowed.

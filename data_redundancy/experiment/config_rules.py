@@ -15,11 +15,11 @@ from data_redundancy.experiment.rules import Choice, Flag, Number, Optional, Rul
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What a config field may be.
+    """The values that a config field may have.
 
     Attributes:
-        rule: its type and bounds.
-        reason: why these bounds; empty where the rule says it.
+        rule: type and bounds.
+        reason: reason for the bounds; empty if the rule needs no reason.
     """
 
     rule: Rule
@@ -82,7 +82,7 @@ def _maps() -> Sequence[str]:
 
 
 MOST_STEPS = 10_000_000
-"""Steps of a training run: the learning rates of all steps are held in memory, 4 bytes each."""
+"""The largest number of steps of a training run: the learning rates of all steps are in memory, 4 bytes each."""
 
 _COUNT = functools.partial(Number, int)
 _NUMBER = functools.partial(Number, float)
@@ -93,7 +93,7 @@ _SEED_REASON = "a seed is an unsigned integer of 32 bits"
 _STEPS = _COUNT(1, MOST_STEPS)
 _STEPS_REASON = "the learning rates of all steps are held in memory"
 _EPOCHS = _NUMBER(0, 100_000, above=True)
-_EPOCHS_REASON = "far longer than any published schedule"
+_EPOCHS_REASON = "published schedules are much shorter"
 _BATCH = _COUNT(1, 2**20)
 _BATCH_REASON = "a million images of 32 x 32 take 12 GB as float32"
 _CHANNEL_REASON = "pixels are 0 to 255; images have 1, 3 or 4 channels"
@@ -114,7 +114,7 @@ FIELDS: dict[str, Field] = {
     "input.central_fraction": Field(_NUMBER(0, 1, above=True), "a share of the shorter side"),
     "input.corrupt": Field(_names("stop", "skip")),
     "input.threads": Field(Optional(_COUNT(1, 1024)), "more threads than cores do not decode faster"),
-    "input.prefetch": Field(_COUNT(1, 256), "so many batches are held in memory"),
+    "input.prefetch": Field(_COUNT(1, 256), "this number of batches is held in memory"),
     "input.catalog_dir": Field(Optional(Text())),
     "prepare.source": Field(Optional(Text())),
     "prepare.test_fraction": Field(_OPEN_FRACTION, "both splits need an image"),
@@ -127,13 +127,13 @@ FIELDS: dict[str, Field] = {
     "train.warmup_epochs": Field(_NUMBER(0, 100_000), _EPOCHS_REASON),
     "train.warmup_steps": Field(Optional(_COUNT(0, MOST_STEPS)), _STEPS_REASON),
     "train.batch_size": Field(_BATCH, f"{_BATCH_REASON}; at most the number of training images"),
-    "train.learning_rate": Field(_NUMBER(0, 10_000, above=True), "larger rates diverge"),
+    "train.learning_rate": Field(_NUMBER(0, 10_000, above=True), "training diverges at larger rates"),
     "train.learning_rate_batch_size": Field(Optional(_BATCH), _BATCH_REASON),
     "train.optimizer": Field(Choice(_optimizers)),
     "train.momentum": Field(_FRACTION, "a momentum of 1 never forgets a gradient"),
-    "train.trust_coefficient": Field(_NUMBER(0, 100, above=True), "larger updates exceed the weights"),
+    "train.trust_coefficient": Field(_NUMBER(0, 100, above=True), "updates would exceed the weights"),
     "train.ema_decay": Field(Optional(_OPEN_FRACTION), "a decay of 1 never changes the average"),
-    "train.weight_decay": Field(_NUMBER(0, 100), "larger decays set the weights to zero"),
+    "train.weight_decay": Field(_NUMBER(0, 100), "a larger decay sets the weights to zero"),
     "train.label_smoothing": Field(_FRACTION, "a smoothing of 1 removes the label"),
     "train.dtype": Field(_names("float32", "bfloat16")),
     "train.pad": Field(_COUNT(0, 256), "the padded image is held in memory"),
@@ -149,12 +149,12 @@ FIELDS: dict[str, Field] = {
     "cluster.linkage": Field(Choice(_linkages)),
     "cluster.scope": Field(_names("class", "dataset")),
     "cluster.max_prune_fraction": Field(Optional(_OPEN_FRACTION), "a tree without merges prunes nothing"),
-    "cluster.memory_limit_gb": Field(Optional(_NUMBER(0, 1_000_000, above=True)), "a petabyte"),
+    "cluster.memory_limit_gb": Field(Optional(_NUMBER(0, 1_000_000, above=True)), "1,000,000 GB are a petabyte"),
     "score.seeds": Field(Several(_SEED, most=1000), _SEED_REASON),
     "score.epochs": Field(Optional(_EPOCHS), "at most the length of a training run"),
     "score.forgetting_epochs": Field(Optional(_EPOCHS), "at most the length of a training run"),
     "select.method": Field(Choice(_methods)),
-    "select.fraction": Field(_FRACTION, "0 keeps every image; otherwise at least one is pruned"),
+    "select.fraction": Field(_FRACTION, "0 keeps all images; any other fraction must prune at least one"),
     "select.allocation": Field(Choice(_allocations)),
     "select.representative": Field(Choice(_option("representative"))),
     "select.centre": Field(Choice(_option("centre"))),
@@ -162,22 +162,22 @@ FIELDS: dict[str, Field] = {
     "select.score": Field(Choice(_option("score"))),
     "select.hardest_pruned": Field(_FRACTION, "every class keeps an image"),
     "select.seed": Field(_SEED, _SEED_REASON),
-    "sweep.fractions": Field(Several(_OPEN_FRACTION, most=1000), "the full set is always trained on"),
+    "sweep.fractions": Field(Several(_OPEN_FRACTION, most=1000), "trials on the full set are always run"),
     "sweep.methods": Field(Several(Choice(_methods))),
     "sweep.seeds": Field(Several(_SEED), _SEED_REASON),
     "sweep.equal": Field(_names("steps", "epochs")),
     "sweep.trials_per_device": Field(Optional(_COUNT(0, 1024)), "0 trains one trial at a time"),
     "evidence.confidence": Field(_OPEN_FRACTION, "an interval of confidence 1 has no bounds"),
-    "evidence.margin": Field(_NUMBER(0, 0.5, above=True, below=True), "a fraction: half a point is 0.005"),
+    "evidence.margin": Field(_NUMBER(0, 0.5, above=True, below=True), "a fraction: 0.005 is half a percentage point"),
     "evidence.first_look": Field(_COUNT(2, 1000), "an interval needs two seeds"),
-    "evidence.look_every": Field(_COUNT(1, 1000), "at most evidence.max_trials trials"),
-    "evidence.max_trials": Field(_COUNT(1, 3000), "levels of more looks are not computed"),
+    "evidence.look_every": Field(_COUNT(1, 1000), "evidence.max_trials limits the total"),
+    "evidence.max_trials": Field(_COUNT(1, 3000), "levels for more looks are not computed"),
     "evidence.seed": Field(_SEED, _SEED_REASON),
     "report.near_duplicate": Field(Optional(_NUMBER(0, 2)), "cosine distances are 0 to 2"),
-    "report.max_warnings": Field(_COUNT(0, 1_000_000), "the page lists every one"),
-    "report.max_groups": Field(_COUNT(0, 10_000_000), "the page lists every one"),
+    "report.max_warnings": Field(_COUNT(0, 1_000_000), "the page lists all of them"),
+    "report.max_groups": Field(_COUNT(0, 10_000_000), "the page lists all of them"),
     "report.map": Field(Choice(_maps)),
-    "report.max_points": Field(_COUNT(1, 1_000_000), "the browser draws every one"),
+    "report.max_points": Field(_COUNT(1, 1_000_000), "the browser draws all of them"),
     "report.max_html_mb": Field(_NUMBER(2, 1000), "the page itself takes up to 2 MB; browsers fail beyond 1,000"),
 }
 
@@ -189,10 +189,15 @@ def check(config: ConfigDict) -> None:
         field.rule.check(name, config[section][key])
     mean, std = config.input.mean, config.input.std
     if len(mean) != len(std):
-        raise InputError("input.std", std, f"must have as many numbers as input.mean, {len(mean)}")
+        raise InputError("input.std", std, f"must have as many numbers as input.mean, which has {len(mean)}")
+    fractions = config.sweep.fractions
+    if len({f"{fraction:g}" for fraction in fractions}) < len(fractions):
+        raise InputError(
+            "sweep.fractions", tuple(fractions), "must differ in the first six digits, which name selections"
+        )
     if config.sweep.trials_per_device and config.input.mode == "stream":
         raise InputError(
             "sweep.trials_per_device",
             config.sweep.trials_per_device,
-            "must be 0 or None with input.mode=stream: streamed images go to one trial",
+            "must be 0 or None with input.mode=stream: only one trial at a time can read streamed images",
         )

@@ -16,7 +16,7 @@ from data_redundancy.selection.allocation import num_pruned
 log = logging.getLogger("data_redundancy")
 
 DEFAULT_VERSION = "1.0.0"
-"""The version that `prepare` writes where the config names none."""
+"""The version that `prepare` writes if the config does not set one."""
 
 FIELDS = {
     name: f"dataset.{name}" for name in ("name", "version", "data_dir", "train_split", "test_split", "class_names")
@@ -25,7 +25,7 @@ FIELDS = {
 
 
 def prepared_version(config: ConfigDict) -> str | None:
-    """Returns the version to read: the one that `prepare` writes, or None for the highest prepared one."""
+    """Returns the version of the data set to read; None is the highest prepared version."""
     prepares = config.prepare.source is not None and not config.dataset.name.endswith(".npz")
     return config.dataset.version or (DEFAULT_VERSION if prepares else None)
 
@@ -64,7 +64,7 @@ def load(config: ConfigDict) -> data.Dataset:
 
 
 def check_readable(config: ConfigDict) -> None:
-    """Raises NotPreparedError if loading the data set would write the list of its records."""
+    """Raises NotPreparedError if the list of records does not exist, so that loading the data set would write it."""
     dataset, settings = config.dataset, config.input
     if settings.mode != "stream":
         return
@@ -88,30 +88,30 @@ def _log(dataset: data.Dataset, *, streamed: bool) -> None:
 
 
 def float32_model(config: ConfigDict, num_classes: int) -> nn.Module:
-    """Returns the model of a config for inference."""
+    """Returns the model of a config for inference, in float32."""
     model = config.model
     with arguments_named({name: f"model.{name}" for name in ("name", "width", "stem")}):
         return models.create(model.name, num_classes=num_classes, width=model.width, stem=model.stem, dtype=jnp.float32)
 
 
 def labels_in_scope(scope: str, labels: np.ndarray) -> np.ndarray:
-    """Returns the labels that separate what is clustered: all are 0 where the scope is the data set.
+    """Returns the labels of the groups that are clustered separately: the classes, or 0 for all images.
 
     Args:
         scope: `class` or `dataset`, see cluster.scope.
-        labels: [N] integers.
+        labels: [N] integers, the classes.
     """
     return labels if scope == "class" else np.zeros_like(labels)
 
 
 def check_fractions(scope: str, labels: np.ndarray, field: str, fractions: Iterable[float]) -> None:
-    """Raises InputError for a prune fraction that removes no image, or every image of a class.
+    """Raises InputError for a prune fraction that prunes no image, or every image of a class.
 
     Args:
         scope: `class` or `dataset`, see cluster.scope.
-        labels: [N] of the training split.
-        field: the config field of the fractions.
-        fractions: to check; 0 keeps every image and is allowed.
+        labels: [N] integers, the classes of the training split.
+        field: config field of the fractions.
+        fractions: prune fractions to check; 0 keeps every image and is allowed.
     """
     num_examples, num_classes = len(labels), len(np.unique(labels_in_scope(scope, labels)))
     most = num_examples - num_classes

@@ -1,4 +1,4 @@
-"""An experiment from files of embeddings: no data set, no training, only a selection."""
+"""Experiments on files of embeddings, which only select: without a data set and without training."""
 
 import contextlib
 import functools
@@ -27,22 +27,22 @@ from data_redundancy.store import artifacts, filesystems, metrics
 
 
 class EmbeddingExperiment:
-    """Selects from embeddings made elsewhere.
+    """Selects from files of embeddings, which any model may have computed.
 
     Attributes:
-        config: its sections `select` and `cluster` say how.
-        out: the directory that the selection is written to.
-        shown_out: the same as it was given.
+        config: a config, of which the sections `select` and `cluster` are used.
+        out: directory of the selection.
+        shown_out: the same directory as it was passed, for messages.
     """
 
     def __init__(self, config: ConfigDict, *, embeddings: str, labels: str | None, out: str):
         """Checks that the selection can be written; reads nothing yet.
 
         Args:
-            config: checked by `config_rules.check`.
+            config: a config that passes `config_rules.check`.
             embeddings: PATH or PATH:NAME of the embeddings.
-            labels: the same for the labels; None where they are in the file of the embeddings.
-            out: the directory to write; it must be empty or not exist.
+            labels: PATH or PATH:NAME of the labels; None if they are in the file of the embeddings.
+            out: directory to write; it must be empty or not exist.
 
         Raises:
             InputError: if `out` cannot be written or is not empty, or the method ranks by scores.
@@ -55,7 +55,7 @@ class EmbeddingExperiment:
 
     @functools.cached_property
     def examples(self) -> embedding_files.LabelledEmbeddings:
-        """The embeddings, their labels and their ids, as they are in the files."""
+        """The embeddings, labels and ids, as read from the files."""
         try:
             return embedding_files.load(*self._sources, needs_labels=self.config.cluster.scope == "class")
         except InputError as error:
@@ -76,7 +76,7 @@ class EmbeddingExperiment:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """Names the files in errors about the arrays; labels may be in the file of the embeddings."""
+        """Adds the paths of the files to errors about arrays; labels may be in the file of the embeddings."""
         sources = {"embeddings": ("embeddings", self._sources[0]), "labels": self.examples.labels_from}
         try:
             yield
@@ -90,11 +90,11 @@ class EmbeddingExperiment:
         """Selects by `select.method` and `select.fraction`, and writes the selection to `out`.
 
         Args:
-            veto_path: of a veto.json to apply; None for no veto.
+            veto_path: path of a veto.json to apply; None for no veto.
 
         Raises:
-            InputError: for files that cannot be read, labels that do not fit, a fraction that leaves a class empty, or
-                an invalid veto.
+            InputError: if a file cannot be read, labels do not fit the embeddings, the fraction leaves a class without
+                images, or the veto is invalid.
         """
         config, examples, x = self.config, self.examples, self.embeddings
         veto = None
@@ -133,12 +133,12 @@ class EmbeddingExperiment:
         }
 
     def _pool(self) -> Pool:
-        """The embeddings, clustered as deep as the fraction needs it."""
+        """Returns the inputs of the method; dendrograms are as deep as the fraction needs."""
         x, given, fraction = self.embeddings, self.examples.labels, self.config.select.fraction
         classes = check_labels(np.zeros(len(x), np.int64) if given is None else given, len(x))
         labels = labels_in_scope(self.config.cluster.scope, classes)
         pool = Pool(labels, x, classes=classes)
-        # Before the work, not after it.
+        # Checked before the clustering, which may take hours.
         check_fractions(self.config.cluster.scope, classes, "select.fraction", [fraction])
         if not needs_dendrograms(self.config, self.config.select.method):
             return pool

@@ -1,4 +1,4 @@
-"""One config in one workdir, with everything that a stage needs."""
+"""Experiments: one config and one workdir, with the objects that the stages need."""
 
 import copy
 import functools
@@ -27,7 +27,7 @@ from data_redundancy.store.workdir import Workdir
 
 
 class _Parts:
-    """What experiments that differ only in their sweep share, each made when first used."""
+    """The objects that experiments share if they differ only in the sweep; each is created when first used."""
 
     def __init__(self, config: ConfigDict, workdir: Workdir, *, read_only: bool):
         self._config, self._workdir, self._read_only = config, workdir, read_only
@@ -64,20 +64,20 @@ class _Parts:
 
 
 class Experiment:
-    """One config in one workdir: its data set, trainer and artifacts, each made when first used.
+    """One config and one workdir, with the data set, trainer and artifacts, which are loaded when first used.
 
     Attributes:
-        config: every field of the experiment; not to be changed.
-        workdir: the paths of its artifacts.
+        config: the config; it must not be modified.
+        workdir: the paths of the artifacts.
     """
 
     def __init__(self, config: ConfigDict, workdir: Workdir, *, read_only: bool = False):
         """Reads nothing yet.
 
         Args:
-            config: checked by `config_rules.check`.
-            workdir: of the artifacts.
-            read_only: whether the data set must be loaded without writing a list of its records; for previews.
+            config: a config that passes `config_rules.check`.
+            workdir: the paths of the artifacts.
+            read_only: whether to raise an error instead of writing the list of records of the data set; for previews.
         """
         self.config, self.workdir = config, workdir
         self._parts = _Parts(config, workdir, read_only=read_only)
@@ -91,14 +91,16 @@ class Experiment:
         methods: Sequence[str] | None = None,
         seeds: Sequence[int] | None = None,
     ) -> "Experiment":
-        """Returns an experiment with another sweep over the same data set, with the same compiled trainer.
+        """Returns an experiment with other selections or trials; it shares the data set and the compiled trainer.
+
+        A parameter that is None leaves its field unchanged.
 
         Args:
-            fraction: select.fraction; unchanged if None, and so are the others.
-            seed: select.seed.
-            fractions: sweep.fractions.
-            methods: sweep.methods.
-            seeds: sweep.seeds.
+            fraction: new select.fraction.
+            seed: new select.seed.
+            fractions: new sweep.fractions.
+            methods: new sweep.methods.
+            seeds: new sweep.seeds.
         """
         varied = copy.copy(self)
         varied.config = copy.deepcopy(self.config)
@@ -120,12 +122,12 @@ class Experiment:
 
     @property
     def trainer(self) -> training.Trainer:
-        """Trains and evaluates; all stages use the same compiled functions."""
+        """The trainer, whose compiled functions all stages share."""
         return self._parts.trainer
 
     @property
     def fingerprints(self) -> Fingerprints:
-        """What every artifact depends on."""
+        """The fingerprints of the artifacts."""
         return self._parts.fingerprints
 
     @property
@@ -139,7 +141,7 @@ class Experiment:
         return self._parts.pools.dendrograms
 
     def release(self) -> None:
-        """Frees the memory of embeddings and dendrograms; they are read again when they are needed."""
+        """Frees the memory of embeddings and dendrograms, which are read again when needed."""
         self._parts.pools.release()
 
     def score(self, name: str) -> np.ndarray:
@@ -147,7 +149,7 @@ class Experiment:
         return read_mean_score(self.workdir, self.fingerprints, name, self.config.score.seeds)
 
     def score_runs(self, names: Sequence[str]) -> ScoreRuns:
-        """Returns the runs that compute scores, some of `selection.SCORES`."""
+        """Returns the training runs that compute scores, whose names are in `selection.SCORES`."""
         num_classes = len(self.dataset.class_names)
         return ScoreRuns(
             self.config, self.workdir, self.fingerprints, lambda: self.trainer, names, num_classes=num_classes
@@ -155,7 +157,7 @@ class Experiment:
 
     @property
     def selections(self) -> Selections:
-        """The selections, each made when it does not exist yet."""
+        """The selections; a selection is made if it does not exist."""
         return self._parts.selections
 
     def read_veto(self, path: str) -> Veto:
@@ -177,18 +179,18 @@ class Experiment:
         """Raises InputError for prune fractions that leave a class empty or exceed the depth of the dendrograms.
 
         Args:
-            field: the config field of the fractions.
-            fractions: to check.
-            methods: that select at these fractions.
+            field: config field of the fractions.
+            fractions: prune fractions to check.
+            methods: methods that select at these fractions.
         """
         check_fractions(self.config.cluster.scope, self.dataset.train.labels, field, fractions)
         clustering.check_depth(self.config, field, fractions, methods)
 
     def remember_config(self, *, replace: bool = True) -> None:
-        """Writes config.json, which later commands on the workdir use; the main process does.
+        """Writes config.json, which later commands on the workdir read; only the main process writes it.
 
         Args:
-            replace: whether to replace the one of an earlier command.
+            replace: whether to replace the config.json of an earlier command.
         """
         if devices.is_main_process() and (replace or not self.workdir.config.exists()):
             files.write_if_changed(self.workdir.config, (self.config.to_json(indent=2) + "\n").encode())

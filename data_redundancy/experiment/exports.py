@@ -29,11 +29,11 @@ def find_selection(workdir: Workdir, name: str) -> epath.Path:
     """Returns the directory of a selection.
 
     Args:
-        workdir: whose selections may be named.
-        name: of one of its selections, or any directory of a selection.
+        workdir: the workdir of the experiment.
+        name: name of a selection in the workdir, or the directory of any selection.
 
     Raises:
-        InputError: if there is no selection.
+        InputError: if the selection does not exist.
     """
     directory = filesystems.locate(name, "selection")
     if "/" not in name and manifests.read(workdir.selection(name)) is not None:
@@ -75,10 +75,10 @@ def check_free(
 
 
 def read_keep(selection: epath.Path, dataset: data.Dataset) -> np.ndarray:
-    """Reads the keep list [K] int64 of a selection of a data set.
+    """Reads the keep list [K] int64 of a selection.
 
     Raises:
-        InputError: if it was made from other data, or is damaged.
+        InputError: if the selection was made from another data set, or its files are damaged.
     """
     _check_same_data(selection, dataset)
     path, num_train = selection / "keep.npy", len(dataset.train.labels)
@@ -113,7 +113,7 @@ def _check_same_data(selection: epath.Path, dataset: data.Dataset) -> None:
 
 
 def _check_same_labels(selection: epath.Path, dataset: data.Dataset) -> None:
-    """Compares labels: nothing else is known of a selection that was made from arrays."""
+    """Raises InputError if labels differ; selections made from arrays record nothing else about the data set."""
     column = artifacts.read_examples(selection)["label"]
     if column.null_count == len(column):
         return
@@ -167,20 +167,20 @@ def describe(source: Source, dataset: data.Dataset, selection: epath.Path, conte
 
 
 def _tfds_name(name: str) -> str:
-    """The name with the characters that TFDS allows in one."""
+    """Returns the name with characters that TFDS does not allow replaced."""
     safe = re.sub(r"[^a-z0-9_]", "_", name.lower())
     return safe if safe[:1].isalpha() else f"d_{safe}"
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportFormat:
-    """How an export is written.
+    """The format of an export.
 
     Attributes:
-        name: one of `exporting.FORMATS`.
-        file_format: of TFDS data sets: `tfrecord` or `array_record`; None for that of the source.
-        splits: the other splits to copy: `all`, `none`, or names with commas.
-        num_shards: files per split; None for a number by their size.
+        name: name of the format, one of `exporting.FORMATS`.
+        file_format: file format of a TFDS data set, `tfrecord` or `array_record`; None for the format of the source.
+        splits: other splits to copy: `all`, `none`, or names separated by commas.
+        num_shards: number of files per split; None to choose it by the size of the split.
     """
 
     name: str
@@ -194,8 +194,8 @@ class Written:
     """An export that was written.
 
     Attributes:
-        about: the description of the data set.
-        num_resumed: files that an earlier run had written.
+        about: description of the exported data set.
+        num_resumed: number of files that an earlier, interrupted run had written.
     """
 
     about: Description
@@ -212,16 +212,16 @@ def export(
     *,
     overwrite: bool,
 ) -> Written:
-    """Writes a data set with its images.
+    """Writes a data set with the kept images.
 
     Args:
-        source: of the images.
-        dataset: of the experiment.
-        selection: its directory.
-        keep: [K] int64, the indices to export.
-        out: the directory to write.
-        chosen_format: how to write it.
-        overwrite: whether to replace `out` once the new one is complete.
+        source: source of the images.
+        dataset: data set of the experiment.
+        selection: directory of the selection.
+        keep: [K] int64, indices of the images to export.
+        out: directory to write.
+        chosen_format: format to write.
+        overwrite: whether to replace `out` when the new export is complete.
     """
     lengths = None
     if chosen_format.name == "tfds" and isinstance(source, TfdsSource):

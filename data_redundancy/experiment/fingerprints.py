@@ -1,4 +1,7 @@
-"""What every artifact depends on: flat mappings of field names to values, including those of what it is made from."""
+"""Fingerprints of artifacts: flat mappings from the names of the fields that an artifact depends on to their values.
+
+The fingerprint of an artifact contains the fingerprints of the artifacts that it is made from.
+"""
 
 import functools
 import hashlib
@@ -15,7 +18,8 @@ from data_redundancy.experiment.requirements import needs_dendrograms, score_nam
 from data_redundancy.selection import METHODS
 from data_redundancy.training import optimizers
 
-# These change how a run is carried out, not its result; durations are compared in steps, and seeds one by one.
+# These fields change how a run is executed, but not its result; or fingerprints contain them in another form: durations
+# in steps, and the seed of each run.
 _NOT_COMPARED = (
     "seed",
     "steps",
@@ -28,7 +32,7 @@ _NOT_COMPARED = (
     "keep_checkpoints",
     "profile_steps",
 )
-# The same for input.*; with images in memory, only their normalisation matters.
+# Fields of `input` that do not change results. With images in memory, only the normalisation changes results.
 _INPUT_NOT_COMPARED = ("threads", "prefetch", "catalog_dir", "corrupt")
 _INPUT_IN_MEMORY = ("mean", "std")
 _TEST_SPLIT = ("dataset.test_split", "dataset.num_test", "dataset.test_digest")
@@ -52,7 +56,7 @@ class Fingerprints:
     def durations(self, num_kept: int) -> tuple[int, int]:
         """Returns the steps of training and of warm-up on `num_kept` examples.
 
-        They are those of the full set, or their share where the config compares at an equal number of epochs.
+        Both are the same for all selections; with sweep.equal=epochs, they are proportional to `num_kept`.
 
         Raises:
             InputError: if the warm-up takes all of the training, or there are too many steps.
@@ -73,7 +77,7 @@ class Fingerprints:
         return num_steps, num_warmup_steps
 
     def _steps(self, steps_name: str, epochs_name: str) -> int:
-        """The steps of a duration on the full set, given in steps or in epochs."""
+        """Returns the steps on the full set of a duration that the config gives in steps or in epochs."""
         train = self._config.train
         num_steps = training.duration(
             steps=train[steps_name],
@@ -82,7 +86,7 @@ class Fingerprints:
             batch_size=train.batch_size,
         )
         if num_steps > MOST_STEPS:
-            requirement = f"makes {num_steps:,} steps, of which at most {MOST_STEPS:,} are possible"
+            requirement = f"gives {num_steps:,} steps, but at most {MOST_STEPS:,} are allowed"
             raise InputError(f"train.{epochs_name}", train[epochs_name], requirement, "Train for fewer epochs")
         return num_steps
 
@@ -101,7 +105,7 @@ class Fingerprints:
         }
 
     def _train(self) -> dict[str, Any]:
-        """The fields that decide how training goes, but for its length and seed, that the optimizer reads."""
+        """Returns the fields that change the result of training with this optimizer, except its length and seed."""
         optimizer = self._config.train.optimizer
         return {
             f"train.{k}": v
@@ -128,7 +132,7 @@ class Fingerprints:
         return np.arange(self.num_train)
 
     def dendrograms(self) -> dict[str, Any]:
-        """Returns the fingerprint of the dendrograms; their depth is not part of it, since it is seen from them."""
+        """Returns the fingerprint of the dendrograms, without their depth, which the files themselves show."""
         cluster = self._config.cluster
         return {**self.embeddings(), "cluster.linkage": cluster.linkage, "cluster.scope": cluster.scope}
 
@@ -139,7 +143,7 @@ class Fingerprints:
         which have the same number of steps.
 
         Raises:
-            InputError: if a run on the full set is shorter, or has no two ends of epochs to count forgetting.
+            InputError: if a run on the full set has too few steps.
         """
         if name != "forgetting":
             return (self._score_step("epochs", default_share=0.1),)
@@ -155,7 +159,7 @@ class Fingerprints:
         return tuple(range(epoch, last + 1, epoch))
 
     def _score_step(self, field: str, *, default_share: float) -> int:
-        """The epochs of a score field as a step of a run on the full set; by default, a share of the run."""
+        """Returns the epochs in a score field as a step of a run on the full set; by default a share of the run."""
         epochs, batch_size = self._config.score[field], self._config.train.batch_size
         num_steps, _ = self.durations(self.num_train)
         step = round(default_share * num_steps if epochs is None else epochs * self.num_train / batch_size)
@@ -168,7 +172,7 @@ class Fingerprints:
         return max(1, step)
 
     def scores(self, names: Sequence[str], seed: int) -> dict[str, Any]:
-        """Returns the fingerprint of scores, as a run with this seed gives them."""
+        """Returns the fingerprint of the scores that a run with this seed computes."""
         steps = [self.score_steps(name)[-1] for name in names]
         return {
             **_without_test_split(self.trial(self._full, seed)),
@@ -187,7 +191,7 @@ class Fingerprints:
     def selection(self, method: str, prune_fraction: float, seed: int) -> dict[str, Any]:
         """Returns the fingerprint of a selection.
 
-        A method that uses no dendrograms depends on them only where they decide how many of each class are pruned.
+        Methods that do not use dendrograms depend on them only if `select.allocation` is `global`.
         """
         if needs_dendrograms(self._config, method):
             made_from = self.dendrograms()
@@ -206,9 +210,9 @@ class Fingerprints:
         """Returns the fingerprint of the answer about a prune fraction, or with None of the search for the largest.
 
         Args:
-            method: that selects.
-            prune_fraction: the fraction in question.
-            seed: the first seed of its trials.
+            method: name of the selection method.
+            prune_fraction: the fraction in question; None for the search for the largest.
+            seed: first seed of the trials.
         """
         made_from = self.trial(self._full, seed) | self.selection(method, prune_fraction or 0.0, seed)
         made_from["sweep.equal"] = self._config.sweep.equal
@@ -228,5 +232,5 @@ def selection_options(config: ConfigDict, method: str, seed: int) -> dict[str, A
 
 
 def _without_test_split(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Only trials, and the embeddings of the test split, depend on test images."""
+    """Removes the test split, on which only trials and the embeddings of the test split depend."""
     return {k: v for k, v in fingerprint.items() if k not in _TEST_SPLIT}

@@ -10,12 +10,12 @@ from data_redundancy.store import manifests
 
 
 def require(path: epath.Path, fingerprint: Mapping[str, Any], command: str) -> None:
-    """Raises InputError unless an artifact is complete and was made from the same things.
+    """Raises InputError unless an artifact is complete and has a given fingerprint.
 
     Args:
-        path: of the artifact.
-        fingerprint: of what it must be made from.
-        command: the command that makes it, named in the error.
+        path: path of the artifact.
+        fingerprint: the fingerprint that it must have.
+        command: command that makes the artifact, which the error names.
     """
     if not manifests.is_complete(path, fingerprint):
         raise missing(path, command)

@@ -1,4 +1,4 @@
-"""How long training will take: announced before the first run, and in time after its first steps."""
+"""Announcements of training: the number of runs before the first run, and the expected time after a few steps."""
 
 import logging
 
@@ -9,18 +9,18 @@ log = logging.getLogger("data_redundancy")
 
 
 class Forecast:
-    """Announces the training runs of one experiment, unless an earlier announcement covers them."""
+    """Announces the training runs of one experiment, unless it has already announced as many or more."""
 
     def __init__(self) -> None:
         self._num_announced = 0
 
     def announce(self, label: str, num_runs: int, trainer: training.Trainer) -> None:
-        """Logs how many training runs are to come, and after a few timed steps of the first how long they will take.
+        """Logs the number of unfinished training runs, and after a few timed steps the expected time.
 
         Args:
-            label: of the command, which begins the messages.
-            num_runs: that are not finished.
-            trainer: of the runs.
+            label: name of the command, with which the messages begin.
+            num_runs: number of unfinished runs.
+            trainer: the trainer of the runs.
         """
         if num_runs <= self._num_announced:
             return

@@ -12,7 +12,7 @@ from data_redundancy.errors import InputError
 from data_redundancy.training.inputs import Input
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
-"""The channels' means over ImageNet's training images, in units of 0..255, as is customary."""
+"""The channel means of ImageNet's training images, for pixels from 0 to 255."""
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
@@ -20,7 +20,7 @@ def make(config: ConfigDict, dataset: data.Dataset) -> tuple[Input, Input]:
     """Returns the training and the test split of a data set as training reads them.
 
     Raises:
-        InputError: if `input.mean` is for another number of channels than the images have.
+        InputError: if `input.mean` does not have one number per channel.
     """
     train, test = dataset.train, dataset.test
     if isinstance(train, StreamedSplit) or isinstance(test, StreamedSplit):
@@ -58,14 +58,14 @@ def _streamed(config: ConfigDict, split: StreamedSplit) -> training.Streamed:
 
 
 def _imagenet_statistics(channels: int) -> tuple[Sequence[float], Sequence[float]]:
-    """ImageNet's statistics; for grey images and those with transparency, their means over the channels."""
+    """Returns ImageNet's statistics; unless there are 3 channels, their means over ImageNet's channels."""
     if channels == len(IMAGENET_MEAN):
         return IMAGENET_MEAN, IMAGENET_STD
     return (float(np.mean(IMAGENET_MEAN)),) * channels, (float(np.mean(IMAGENET_STD)),) * channels
 
 
 def _statistics(config: ConfigDict, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
-    """The mean and standard deviation of the config, None where it has none."""
+    """Returns the mean and standard deviation that the config sets, or None."""
     mean, std = config.input.mean, config.input.std
     if not mean:
         return None

@@ -1,4 +1,4 @@
-"""What selection methods choose from: the labels of an experiment, with its embeddings, dendrograms and scores."""
+"""Inputs of the selection methods of an experiment: labels, embeddings, dendrograms and scores."""
 
 import dataclasses
 import functools
@@ -28,10 +28,10 @@ class Pools:
         self._dataset, self._fingerprints = dataset, fingerprints
 
     def of_method(self, method: str) -> Pool:
-        """Returns what a selection method, and the allocation, need.
+        """Returns the inputs that a selection method and the allocation need.
 
         Raises:
-            InputError: if an artifact is missing, or was made from something else.
+            InputError: if an artifact is missing, or was made from other inputs.
         """
         pool = self._without_scores(method)
         name = score_name(self._config, method)
@@ -81,6 +81,6 @@ class Pools:
         return ClassDendrograms(self.embeddings, labels, found, self._config.cluster.linkage)
 
     def release(self) -> None:
-        """Frees the memory of embeddings and dendrograms; they are read again when they are needed."""
+        """Frees the memory of embeddings and dendrograms, which are read again when needed."""
         for name in ("_embedded", "dendrograms"):
             self.__dict__.pop(name, None)

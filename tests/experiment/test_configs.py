@@ -320,8 +320,12 @@ def test_every_rule_describes_itself(field):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"input__mean": (1.0, 2.0, 3.0)}, r"input.std=\(\): must have as many numbers as input.mean, 3$"),
-        ({"input__std": (1.0,)}, r"input.std=\(1.0,\): must have as many numbers as input.mean, 0$"),
+        ({"input__mean": (1.0, 2.0, 3.0)}, r"input.std=\(\): must have as many numbers as input.mean, which has 3$"),
+        ({"input__std": (1.0,)}, r"input.std=\(1.0,\): must have as many numbers as input.mean, which has 0$"),
+        (
+            {"sweep__fractions": (0.1, 0.1000001)},
+            r"sweep.fractions=\(0\.1, 0\.1000001\): must differ in the first six digits",
+        ),
         (
             {"sweep__trials_per_device": 2, "input__mode": "stream"},
             "sweep.trials_per_device=2: must be 0 or None ",

@@ -269,7 +269,7 @@ def test_a_finished_answer_is_told_again(own_copy, job, capfd):
     [
         (["--config.evidence.margin=0.02"], "evidence.margin: 0.005 then, 0.02 now. "),
         (["--config.evidence.confidence=0.9"], "evidence.confidence: 0.95 then, 0.9 now. "),
-        (["--max_trials=21"], r"numbers of seeds to look at \(evidence.max_trials, .*\): 3, 5 then, 3, 5, 7 now. "),
+        (["--max_trials=21"], r"numbers of seeds at the looks \(evidence.max_trials, .*\): 3, 5 then, 3, 5, 7 now. "),
         (["--config.evidence.first_look=2"], r"numbers of seeds .*: 3, 5 then, 2, 4, 5 now. "),
         (["--config.evidence.seed=9"], "evidence.seed: 0 then, 9 now. "),
     ],

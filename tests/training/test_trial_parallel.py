@@ -370,7 +370,8 @@ def test_streams_train_one_at_a_time(capfd, tmp_path):
         "--config.sweep.trials_per_device=2",
     )
     assert error_line(done) == (
-        "--config.sweep.trials_per_device=2: must be 0 or None with input.mode=stream: streamed images go to one trial"
+        "--config.sweep.trials_per_device=2: must be 0 or None with input.mode=stream: only one trial at a time can "
+        "read streamed images"
     )
 
 
