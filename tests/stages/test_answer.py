@@ -280,7 +280,7 @@ def test_another_plan_is_refused(own_copy, capfd, flags, told):
     assert re.match(
         rf"\S*/w/answers/agglomerative-0\.2\.json: has another plan, made before the first look: {told}", line
     )
-    assert line.endswith("(evidence.seed=5); or remove the file if no result was seen yet.")
+    assert line.endswith("(evidence.seed=5); or remove the file if no result has been seen yet.")
     assert mtimes(own_copy) == before
 
 
