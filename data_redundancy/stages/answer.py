@@ -7,7 +7,7 @@ Writes:
   WORKDIR/answers/METHOD-FRACTION.json: first the plan (margin, confidence, number of seeds at every look at the
   results, first seed), later the result. With --largest, also METHOD-largest.json.
   The selections and trials of the test, as written by sweep, and WORKDIR/report/, as written by report. At the end, the
-  command prints the answer and the paths of the files.
+  command prints the table of the trials, the answer and the paths of the files.
 Test:
   Every seed takes one trial on the full set, one on the method's selection and one on a random subset. The first look
   at the results is after evidence.first_look seeds, the others every evidence.look_every seeds, up to --max_trials
