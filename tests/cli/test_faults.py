@@ -149,7 +149,7 @@ def test_a_model_that_exceeds_the_memory(capfd):
 
 
 def test_epochs_that_make_too_many_steps(capfd):
-    told = r"--config\.train\.epochs=100000\.0: makes 20,000,000 steps, of which at most 10,000,000 are possible\. "
+    told = r"--config\.train\.epochs=100000\.0: .* 20,000,000 steps, .* at most 10,000,000 "
     flags = ("--config.train.epochs=1e5", "--config.train.steps=None", "--config.train.batch_size=1")
     rejected(capfd, told, "train", *TINY, *flags, *NPZ)
 

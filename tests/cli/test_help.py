@@ -181,7 +181,7 @@ def test_fields_of_other_configs(capfd):
     [
         (["trian"], r"section=trian: must be one of .*\. Did you mean train\?$"),
         (["train.epochs"], r"section=train\.epochs: must be one of "),
-        ([""], "section='': must be one of "),
+        ([""], "section='': must not be empty"),
         (["train", "embed"], "section='train embed': must be one section of the config$"),
         (["--workdir=w"], "--config: must be given, .*: w has no config.json"),
         (["--config=digit"], "--config=digit: must be a file"),

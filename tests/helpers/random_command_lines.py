@@ -62,6 +62,8 @@ def fields_case(rng):
     config = {**defaults, **expected}
     if not wrong and len(config["input.mean"]) != len(config["input.std"]):
         wrong.append("--config.input.std")
+    if len({f"{fraction:g}" for fraction in config["sweep.fractions"]}) < len(config["sweep.fractions"]):
+        wrong.append("--config.sweep.fractions")
     if not wrong and config["sweep.trials_per_device"] and config["input.mode"] == "stream":
         wrong.append("--config.sweep.trials_per_device")
 
