@@ -1,4 +1,4 @@
-"""What a command would do: its steps, which of them are done, and how long the others are expected to take."""
+"""Previews of commands: the steps, which of them are finished, and the expected time of the others."""
 
 import contextlib
 import dataclasses
@@ -28,10 +28,10 @@ class Step:
     """One step of a command.
 
     Attributes:
-        command: that does it.
+        command: name of the command that runs the step.
         action: `run` or `skip`.
-        what: is made.
-        seconds: that it is expected to take; None if unknown, 0 for a step that is skipped.
+        what: description of what the step makes.
+        seconds: expected duration; None if unknown, 0 for a skipped step.
     """
 
     command: str
@@ -42,14 +42,14 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Preview(CommandResult):
-    """The steps of a command, none of which was run."""
+    """The steps of a command that was not run."""
 
     steps: tuple[Step, ...]
 
     def text(self) -> str:
         """Returns a table of the steps."""
         rows = [[step.command, step.action, _time(step), step.what] for step in self.steps]
-        return tabulate(rows, ["command", "would", "expected", "what"], disable_numparse=True)
+        return tabulate(rows, ["command", "action", "expected time", "result"], disable_numparse=True)
 
 
 def _time(step: Step) -> str:
@@ -59,12 +59,12 @@ def _time(step: Step) -> str:
 
 
 def step(command: str, what: str, *, done: bool | None, seconds: float | None = None) -> Step:
-    """Returns a step that is skipped if it is done, and run if it is not done or that is not known."""
+    """Returns a step: to skip if `done` is true, to run if it is false or None (unknown)."""
     return Step(command, SKIP, what, 0) if done else Step(command, RUN, what, seconds)
 
 
 def if_prepared(find: Callable[[], _T]) -> _T | None:
-    """Returns what `find` returns, None if the data set is not prepared yet."""
+    """Calls `find` and returns its result, or None if the data set is not prepared yet."""
     try:
         return find()
     except NotPreparedError:
@@ -72,11 +72,11 @@ def if_prepared(find: Callable[[], _T]) -> _T | None:
 
 
 def remaining_trials(experiment: Experiment, keys: Sequence[trial_grid.Key]) -> tuple[int, float | None]:
-    """Returns how many trials are not finished, and the seconds that they are expected to take, None if unknown.
+    """Returns the number of unfinished trials, and their expected seconds, or None if unknown.
 
     Args:
-        experiment: of the trials.
-        keys: of the trials.
+        experiment: experiment of the trials.
+        keys: keys of the trials.
     """
     finished = trial_grid.find_results(experiment.trials, trial_grid.find_specs(keys, experiment.selections))
     done = {(result["method"], result["prune_fraction"], result["seed"]) for result in finished}
@@ -87,12 +87,12 @@ def remaining_trials(experiment: Experiment, keys: Sequence[trial_grid.Key]) -> 
 
 
 def training_seconds(experiment: Experiment, num_steps: int, finished: Sequence[TrialResult] = ()) -> float | None:
-    """Returns the seconds that training steps are expected to take, by the median speed of finished trials.
+    """Returns the expected seconds of training steps, estimated from the median speed of finished trials.
 
     Args:
-        experiment: of the training.
-        num_steps: of all runs together.
-        finished: results of trials to measure by; without any, those of the experiment's sweep.
+        experiment: experiment of the training runs.
+        num_steps: total number of steps.
+        finished: results of the trials to use; if empty, all finished trials of the experiment's sweep.
 
     Returns:
         None if no trial is finished.
@@ -103,7 +103,7 @@ def training_seconds(experiment: Experiment, num_steps: int, finished: Sequence[
 
 
 def _finished_trials(experiment: Experiment) -> Sequence[TrialResult]:
-    """The results of the experiment's sweep, but for trials of another config, which only the sweep rejects."""
+    """Returns the results of finished trials of the sweep; skips trials of another config, which the sweep rejects."""
     found: list[TrialResult] = []
     for key in trial_grid.keys(experiment.config):
         with contextlib.suppress(InputError):

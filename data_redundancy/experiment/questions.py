@@ -1,4 +1,4 @@
-"""Questions that the command `answer` settles by adding seeds in rounds: can a fraction be pruned?"""
+"""Questions of the command `answer`: whether a fraction can be pruned, or which fraction is the largest."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ RANDOM = "random"
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """Can a share of the training images be pruned; of several shares, which is the largest that can?
+    """The question whether a fraction can be pruned, or which of several fractions is the largest that can.
 
     Attributes:
-        method: that selects.
-        fractions: prune fractions, ascending; several of them are tested upwards, until one is not a "yes".
-        margin: the loss of accuracy that is still accepted, a fraction.
-        schedule: when to look.
-        seed: the first of the seeds, which count up.
+        method: name of the selection method.
+        fractions: prune fractions, ascending; they are tested in this order, until the answer to one is not "yes".
+        margin: accuracy loss that is still accepted, a fraction.
+        schedule: numbers of seeds at the looks, and levels of the tests.
+        seed: first seed; the others count up from it.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Question:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that a trial is run with for every seed, besides the one on the full set."""
+        """The methods of the trials of every seed, besides the trial on the full set."""
         return compared_methods(self.method)
 
     def seeds(self, number: int) -> tuple[int, ...]:
@@ -43,15 +43,15 @@ class Question:
         return tuple(range(self.seed, self.seed + number))
 
     def sweep(self, *, fractions: Sequence[float], num_seeds: int) -> dict[str, Any]:
-        """Returns the section `sweep` of trials with the first `num_seeds` seeds at some fractions."""
+        """Returns the fields of the section `sweep` for trials with the first `num_seeds` seeds at some fractions."""
         return {"fractions": tuple(fractions), "methods": self.methods, "seeds": self.seeds(num_seeds)}
 
     def name(self, fraction: float | None) -> str:
-        """Returns the name of the file about a fraction, or with None about the search for the largest."""
+        """Returns the name of the answer's file for a fraction; with None, for the search for the largest."""
         return f"{self.method}-largest" if fraction is None else selection_name(self.method, fraction)
 
     def plan(self, fraction: float | None) -> dict[str, Any]:
-        """Returns what must not change after the first look, as it is saved."""
+        """Returns the plan as it is saved, which must not change after the first look."""
         asked: Mapping[str, Any] = {"fractions": list(self.fractions)} if fraction is None else {"fraction": fraction}
         return {
             "method": self.method,
@@ -64,7 +64,7 @@ class Question:
 
 
 def compared_methods(method: str) -> tuple[str, ...]:
-    """Returns the methods that are compared with the full set."""
+    """Returns the methods whose trials are compared with the full set: `method` and random."""
     return tuple(dict.fromkeys((method, RANDOM)))
 
 
@@ -72,7 +72,7 @@ def make_question(config: ConfigDict, *, largest: bool) -> Question:
     """Returns the question of `select.method` and `select.fraction`, or of `sweep.fractions` for the largest.
 
     Raises:
-        InputError: if nothing is to be pruned, or so few trials or seeds are allowed that there can be no look.
+        InputError: if the fraction is 0, or the allowed trials or seeds do not suffice for the first look.
     """
     settings, method = config.evidence, config.select.method
     fractions = tuple(sorted(config.sweep.fractions)) if largest else (config.select.fraction,)

@@ -1,4 +1,4 @@
-"""What the selection methods of a config need, and so which commands must run before."""
+"""Inputs that selection methods need, and the commands that make them."""
 
 from ml_collections import ConfigDict
 
@@ -12,7 +12,7 @@ def needs_dendrograms(config: ConfigDict, method: str) -> bool:
 
 
 def score_name(config: ConfigDict, method: str) -> str | None:
-    """Returns the score that a method ranks by, a mean over training runs; None for a method without scores."""
+    """Returns the name of the score that a method ranks by; None for a method without scores."""
     if "scores" not in METHODS[method].needs:
         return None
     return config.select.score if "score" in METHODS[method].takes else method
@@ -25,7 +25,7 @@ def score_names(config: ConfigDict) -> list[str]:
 
 
 def commands_before(config: ConfigDict, method: str) -> list[str]:
-    """Returns the commands that make what the selections of a method are made from, in order."""
+    """Returns the commands that make the inputs of the selections of a method, in order."""
     clusters = needs_dendrograms(config, method)
     commands = ["prepare"]
     if clusters or "embeddings" in METHODS[method].needs:

@@ -1,4 +1,4 @@
-"""What commands return: printed as text, or as JSON."""
+"""Results of commands, which are printed as text or as JSON."""
 
 import dataclasses
 import os
@@ -9,15 +9,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class NoOptions:
-    """The options of a command that has none besides its config."""
+    """The options of a command that has no options besides its config."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandResult:
-    """What a command made, where, and its numbers; each command has a subclass with its own fields."""
+    """The result of a command: paths and numbers. Every command defines a subclass with its fields."""
 
     def text(self) -> str:
-        """Returns what is printed on stdout; empty where the log has said everything."""
+        """Returns the text to print on stdout; empty if the log already contains the result."""
         return ""
 
     def as_json(self) -> dict[str, Any]:

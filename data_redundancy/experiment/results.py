@@ -1,4 +1,4 @@
-"""Results of trials as the statistics read them."""
+"""Conversion of the results of trials for the statistics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from data_redundancy import evidence
 
 
 def evidence_trial(result: Mapping[str, Any]) -> evidence.Trial:
-    """Returns a finished trial from its result.json."""
+    """Converts the result.json of a finished trial."""
     return evidence.Trial(
         method=result["method"],
         prune_fraction=result["prune_fraction"],

@@ -1,4 +1,4 @@
-"""Rounds of seeds that settle a question: trials are added until the answer is shown, or the plan is used up."""
+"""Rounds of seeds that answer a question: trials are added until a look settles it, or the last look."""
 
 import dataclasses
 import logging
@@ -18,16 +18,16 @@ log = logging.getLogger("data_redundancy")
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What the looks so far show about one fraction.
+    """The result of the looks so far for one fraction.
 
     Attributes:
         fraction: the prune fraction in question.
-        decision: against the full set.
-        versus: against random subsets; None for random itself.
-        random: random subsets of the same size, against the full set; None for random itself.
+        decision: comparison of the selections with the full set.
+        versus: comparison of the selections with random subsets; None if the method is random.
+        random: comparison of random subsets of the same size with the full set; None if the method is random.
         losing: the classes that are shown to lose accuracy.
-        results: of the trials that count.
-        trials_before: how many trials on what is kept were finished before the plan.
+        results: results of the trials.
+        trials_before: number of trials on selections that were finished before the plan was saved.
     """
 
     fraction: float
@@ -42,12 +42,15 @@ class Answer:
 def search(
     experiment: Experiment, question: Question, saved: Mapping[float | None, Saved | None]
 ) -> dict[float, Answer]:
-    """Returns the answers by fraction, from the smallest up, until one is not a yes.
+    """Answers a question for its fractions in ascending order, until the answer to one is not "yes".
 
     Args:
-        experiment: runs the trials.
-        question: to settle.
-        saved: the answer that is saved of each fraction, None where there is none.
+        experiment: the experiment that runs the trials.
+        question: the question.
+        saved: the saved answer to the question for each fraction, or None.
+
+    Returns:
+        The answers by fraction.
     """
     found: dict[float, Answer] = {}
     while (fraction := evidence.next_fraction(question.fractions, _outcomes(found))) is not None:
@@ -65,7 +68,7 @@ def largest_fraction(question: Question, found: Mapping[float, Answer]) -> float
 
 
 def search_as_saved(question: Question, found: Mapping[float, Answer]) -> dict[str, Any]:
-    """Returns what is saved of a search for the largest fraction."""
+    """Returns the result of a search for the largest fraction, as it is saved."""
     return {
         "outcomes": [{"fraction": f, "outcome": str(outcome)} for f, outcome in _outcomes(found).items()],
         "largest": largest_fraction(question, found),
@@ -73,7 +76,7 @@ def search_as_saved(question: Question, found: Mapping[float, Answer]) -> dict[s
 
 
 def _settle(experiment: Experiment, question: Question, fraction: float, saved: Saved | None) -> Answer:
-    """Adds seeds until the question is settled or the plan is used up."""
+    """Adds seeds until a look settles the question, or until the last look; returns the answer."""
     looks, answers = question.schedule.looks, experiment.answers
     place = experiment.workdir.show(experiment.workdir.answer(question.name(fraction)))
     if saved is None:
@@ -100,7 +103,7 @@ def _settle(experiment: Experiment, question: Question, fraction: float, saved: 
 
 
 def _results(experiment: Experiment) -> list[TrialResult]:
-    """The results of all trials of an experiment's sweep, which are run where they are not finished."""
+    """Returns the results of all trials of the sweep, after running the unfinished trials."""
     trials = experiment.trials
     specs = trial_grid.make_specs(trial_grid.keys(experiment.config), experiment.selections)
     results = trial_grid.find_results(trials, specs)
@@ -110,13 +113,13 @@ def _results(experiment: Experiment) -> list[TrialResult]:
 
 
 def _count_earlier_trials(experiment: Experiment, question: Question) -> int:
-    """How many trials of the question's seeds, on what is kept, are finished before its plan; logs them."""
+    """Returns the number of trials on selections that are finished before the plan is saved, and logs it."""
     specs = trial_grid.find_specs(trial_grid.keys(experiment.config), experiment.selections)
     count = len(trial_grid.find_results(experiment.trials, [spec for spec in specs if spec.method != FULL]))
     if count:
         log.info(
-            "answer: %d trials of these seeds are finished already and count; if the margin or the fraction was chosen "
-            "because of them, use other seeds (--config.evidence.seed=%d)",
+            "answer: %d trials of these seeds are already finished and are used; if the margin or the fraction was "
+            "chosen because of them, use other seeds (--config.evidence.seed=%d)",
             count,
             question.seed + question.schedule.looks[-1],
         )
@@ -124,7 +127,7 @@ def _count_earlier_trials(experiment: Experiment, question: Question) -> int:
 
 
 def look(question: Question, fraction: float, results: Sequence[TrialResult], trials_before: int) -> Answer:
-    """Returns what trials of as many seeds as a look needs show."""
+    """Returns the answer from the trials of all seeds up to a look."""
     by_method: dict[str, dict[int, evidence.Trial]] = {}
     for result in results:
         by_method.setdefault(result["method"], {})[result["seed"]] = evidence_trial(result)
@@ -148,7 +151,7 @@ def look(question: Question, fraction: float, results: Sequence[TrialResult], tr
 
 
 def as_saved(answer: Answer) -> dict[str, Any]:
-    """Returns what is saved of an answer; differences are fractions."""
+    """Returns an answer as it is saved; differences are fractions."""
     decision, versus, random = answer.decision, answer.versus, answer.random
     return {
         "outcome": str(decision.outcome),

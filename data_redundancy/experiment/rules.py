@@ -1,7 +1,7 @@
-"""Types and bounds of values: parsing them from text, checking them, and describing what is allowed.
+"""Rules for values: a rule parses a value from text, checks its type and bounds, and describes the allowed values.
 
-One rule serves a config field or a flag everywhere: its check, its help and its error. Nothing here imports more than
-the standard library, so that help appears at once.
+The checks, the help and the error messages of a config field or a flag use the same rule. This module imports little
+more than the standard library, so that help starts quickly.
 """
 
 import ast
@@ -14,14 +14,14 @@ from typing import Any, Protocol
 from data_redundancy.errors import InputError, choice_error
 
 LONGEST_TEXT, LONGEST_NAME = 4096, 255
-"""Characters of a path, and bytes of a part of it: file systems allow no more."""
+"""The most characters of a path, and the most bytes of a part of it, that file systems allow."""
 
 
 class Rule(Protocol):
-    """What a value may be."""
+    """The values that a config field or a flag may have."""
 
     def parse(self, argument: str, text: str) -> Any:
-        """Returns the value that a text stands for, not yet checked; raises InputError if there is none."""
+        """Parses a value from text without checking its bounds; raises InputError if the text is malformed."""
 
     def check(self, argument: str, value: Any) -> None:
         """Raises InputError for a value that is not allowed."""
@@ -30,7 +30,7 @@ class Rule(Protocol):
         """Returns the type in one or two words."""
 
     def allowed(self) -> str:
-        """Returns what is allowed, as it continues `must be`."""
+        """Returns the allowed values as a phrase that follows `must be`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Number:
         high: the greatest value.
         above: whether the value must be greater than `low`, not equal to it.
         below: whether the value must be less than `high`, not equal to it.
-        reason: why these bounds.
+        reason: reason for the bounds.
     """
 
     kind: type[int] | type[float]
@@ -54,7 +54,7 @@ class Number:
     reason: str = ""
 
     def parse(self, argument: str, text: str) -> float:
-        """Parses a number; one that is too small for a float, such as 1e-400, is not taken for 0."""
+        """Parses a number; rejects a nonzero number that would be rounded to 0, such as 1e-400."""
         digits = text.strip().replace("_", "") if text.isascii() else ""
         try:
             value = self.kind(digits)
@@ -100,10 +100,10 @@ def _with_commas(number: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of some names.
+    """One of several names.
 
     Attributes:
-        names: returns the names; called only when they are needed, as they may come from a large package.
+        names: function that returns the names; called only when needed, since it may import a large package.
     """
 
     names: Callable[[], Sequence[str]]
@@ -132,7 +132,7 @@ class Text:
     """Text, such as a name or a path.
 
     Attributes:
-        may_be_empty: whether the empty text is allowed.
+        may_be_empty: whether the empty string is allowed.
     """
 
     may_be_empty: bool = False
@@ -143,9 +143,9 @@ class Text:
         return text
 
     def check(self, argument: str, value: Any) -> None:
-        """Raises InputError for a value that is no text, is empty, or is longer than a file system allows."""
+        """Raises InputError for a value that is not a string, is empty, or is longer than a file system allows."""
         if not isinstance(value, str):
-            raise InputError(argument, value, "must be a text")
+            raise InputError(argument, value, f"must be {self.allowed()}")
         if not value.strip() and not self.may_be_empty:
             raise InputError(argument, value, "must not be empty")
         if not value.isprintable():
@@ -163,8 +163,8 @@ class Text:
         return "str"
 
     def allowed(self) -> str:
-        """Returns `a text`."""
-        return "a text"
+        """Returns `a string`."""
+        return "a string"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,11 +224,11 @@ class Several:
     """A tuple of values of another rule.
 
     Attributes:
-        rule: of every value.
-        lengths: the numbers of values that are allowed; None for 1 to `most`.
+        rule: rule of every value.
+        lengths: the allowed numbers of values; None for 1 to `most`.
         most: the largest number of values.
         distinct: whether all values must differ.
-        may_be_empty: whether `()` is allowed as well.
+        may_be_empty: whether `()` is also allowed.
     """
 
     rule: Rule
@@ -238,7 +238,7 @@ class Several:
     may_be_empty: bool = False
 
     def parse(self, argument: str, text: str) -> tuple[Any, ...]:
-        """Parses `(a,b)`, `[a,b]` or `a,b`; quotes are needed around values that contain a comma only."""
+        """Parses `(a,b)`, `[a,b]` or `a,b`; only values that contain a comma need quotes."""
         parts = _parts(text) if len(text) <= 100 * self.most else None
         if parts is None:
             raise InputError(argument, text, f"must be {self.allowed()}")
@@ -269,7 +269,7 @@ class Several:
         return f"tuple of {self.rule.type_name()}"
 
     def allowed(self) -> str:
-        """Returns how many values are allowed, and what each may be."""
+        """Returns the allowed number of values, and the allowed values."""
         different = " different" if self.distinct else ""
         if self.lengths is None:
             count = f"{'any number of' if self.may_be_empty else 'one or more'}{different} values in brackets"
@@ -286,9 +286,9 @@ _BRACKETS = {"(": ")", "[": "]"}
 
 
 def _parts(text: str) -> list[str] | None:
-    """The values of a tuple in text, each as a text; None where a bracket or a value is missing.
+    """Splits the text of a tuple into the texts of its values; returns None if a bracket or a value is missing.
 
-    Brackets within a value must be in pairs, unless the value is in quotes: tuples in a tuple are rejected.
+    Brackets inside a value must be paired unless the value is quoted, so that nested tuples are rejected.
     """
     inside = text.strip()
     closing = _BRACKETS.get(inside[:1])

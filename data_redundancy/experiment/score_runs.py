@@ -21,11 +21,10 @@ log = logging.getLogger("data_redundancy")
 
 
 class ScoreRuns:
-    """Runs on the full set, each of which computes all scores that are needed; compiles once.
+    """Training runs on the full set that compute scores; each run computes all scores that are needed.
 
-    Error and gradient norms are written as soon as they are known. Forgetting events are counted from the mistakes made
-    after every epoch, which stay in the run's directory until the run is over: a run that was cut off resumes from its
-    newest checkpoint.
+    Error and gradient norms are written as soon as they are computed. Forgetting events are counted from the mistakes
+    after every epoch, which are saved in the run's directory until the run ends, so that an interrupted run can resume.
     """
 
     def __init__(
@@ -41,12 +40,12 @@ class ScoreRuns:
         """Reads nothing yet.
 
         Args:
-            config: of the runs.
-            workdir: for the scores.
-            fingerprints: of the config.
-            make_trainer: returns the trainer; called when a run is to be trained.
-            names: of the scores, some of `selection.SCORES`.
-            num_classes: of the data set.
+            config: config of the runs.
+            workdir: paths of the runs and the scores.
+            fingerprints: fingerprints of the config.
+            make_trainer: function that returns the trainer; called before a run is trained.
+            names: names of the scores, from `selection.SCORES`.
+            num_classes: number of classes of the data set.
         """
         self._config, self._workdir, self._names = config, workdir, list(names)
         self._fingerprints, self._make_trainer, self._num_classes = fingerprints, make_trainer, num_classes
@@ -54,7 +53,7 @@ class ScoreRuns:
         self._scorer: training.Scorer | None = None
 
     def todo(self, seed: int) -> list[str]:
-        """Returns the scores that a run with this seed has still to compute."""
+        """Returns the scores of a seed that are missing."""
 
         def find() -> list[str]:
             return [name for name in self._names if not manifests.is_complete(*self._artifact(name, seed))]
@@ -62,10 +61,10 @@ class ScoreRuns:
         return devices.call_on_main(find)
 
     def run(self, seed: int) -> None:
-        """Trains, from the newest checkpoint where there is one, and writes the scores that are missing.
+        """Trains or resumes the run of a seed, and writes the scores that are missing.
 
         Raises:
-            InputError: if the run's directory holds a run of something else, or has lost what it computed before.
+            InputError: if the run's directory contains a run with other inputs, or lacks files that it wrote before.
         """
         todo, run = self.todo(seed), self._begun(seed)
         steps = sorted({step for name in todo for step in self._steps[name]})
@@ -83,19 +82,18 @@ class ScoreRuns:
             raise InputError(
                 run.directory,
                 None,
-                f"has lost what the scores {', '.join(lost)} are computed from",
+                f"has lost the files from which the scores {', '.join(lost)} are computed",
                 "Remove the directory and run 'data-redundancy score' again",
             )
 
     def clean_up(self, seed: int) -> None:
-        """Removes a run that has computed all scores."""
+        """Removes the directory of a run that has computed all scores."""
         if devices.is_main_process():
             self._workdir.score_run(seed).rmtree(missing_ok=True)
 
     def _begun(self, seed: int) -> training.Run:
-        """The run of a seed, its manifest written."""
-        # Everything that can still be rejected comes first: a manifest without a run would obstruct the corrected
-        # command.
+        """Writes the manifest of the run of a seed, and returns the run."""
+        # All checks come first: a manifest without a run would make the corrected command fail.
         num_examples = self._make_trainer().train_split.num_examples
         num_steps, warmup_steps = self._fingerprints.durations(num_examples)
         directory, fingerprint = self._workdir.score_run(seed), self._fingerprints.scores(self._names, seed)
@@ -112,7 +110,7 @@ class ScoreRuns:
         )
 
     def _score(self, name: str, run: training.Run, step: int, variables: Any) -> None:
-        """Computes a score at one of its steps, or the mistakes that forgetting is counted from."""
+        """Computes and writes a score at one of its steps, or the mistakes from which forgetting is counted."""
         if self._scorer is None:
             model, split = float32_model(self._config, self._num_classes), self._make_trainer().train_split
             batch_size = clipped_batch_size(self._config.embed.batch_size, split.num_examples)

@@ -15,14 +15,13 @@ def read_mean_score(workdir: Workdir, fingerprints: Fingerprints, name: str, see
     """Returns the mean [N] float64 of a score over runs.
 
     Args:
-        workdir: with the scores.
-        fingerprints: of its experiment.
-        name: of the score, one of `selection.SCORES`.
-        seeds: of the runs.
+        workdir: paths of the scores.
+        fingerprints: fingerprints of the experiment.
+        name: name of the score, one of `selection.SCORES`.
+        seeds: seeds of the runs.
 
     Raises:
-        InputError: if a score is missing, was made from something else, or is not one finite number for each training
-            image.
+        InputError: if scores are missing, were made from other inputs, or are not one finite number per training image.
     """
     rows = []
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Selections of an experiment: their names, their keep lists, and how they are made."""
+"""Selections of an experiment: their names, their keep lists and their computation."""
 
 import logging
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from data_redundancy.store.workdir import Workdir, selection_name
 log = logging.getLogger("data_redundancy")
 
 _LONG, _LARGE = 60, 4e9
-"""Seconds and bytes from which on a selection logs beforehand what it is expected to take."""
+"""Expected seconds and bytes from which on a selection logs them before it starts."""
 
 _FIELDS = {
     "method": "select.method",
@@ -44,11 +44,11 @@ class KeepLists(Protocol):
         """Returns the keep list [K] int64 of a selection, None if it does not exist."""
 
     def make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
-        """Returns the keep list [K] int64 of a selection, made first if it does not exist."""
+        """Returns the keep list [K] int64 of a selection; makes the selection if it does not exist."""
 
 
 class Selections:
-    """The selections of one config in one workdir, each made when it does not exist yet."""
+    """The selections of one config in one workdir."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Selections:
         self._fingerprints, self._pools, self._veto = fingerprints, pools, veto
 
     def with_veto(self, veto: Veto) -> "Selections":
-        """Returns the same selections as a veto changes them; they have names of their own."""
+        """Returns the selections changed by a veto; their names contain the digest of the veto."""
         return Selections(self._config, self._workdir, self._dataset, self._fingerprints, self._pools, veto)
 
     def name(self, method: str, prune_fraction: float, seed: int) -> str:
@@ -80,7 +80,7 @@ class Selections:
         """Returns the keep list [K] int64 of a selection, None if it does not exist.
 
         Raises:
-            InputError: if it exists, but was made from something else.
+            InputError: if it exists, but was made from other inputs.
         """
         directory = self.directory(method, prune_fraction, seed)
         fingerprint = self._fingerprint(method, prune_fraction, seed)
@@ -88,11 +88,11 @@ class Selections:
         return artifacts.read_keep(directory) if complete else None
 
     def make(self, method: str, prune_fraction: float, seed: int) -> np.ndarray:
-        """Returns the keep list [K] int64 of a selection, which is made and written first if it does not exist.
+        """Returns the keep list [K] int64 of a selection; makes and writes the selection if it does not exist.
 
         Raises:
-            InputError: if it exists, but was made from something else; if an artifact that it needs is missing; or if
-                the veto leaves a class without an image.
+            InputError: if it exists, but was made from other inputs; if an artifact that it needs is missing; or if the
+                veto leaves a class without an image.
         """
         keep = self.load(method, prune_fraction, seed)
         return keep if keep is not None else self._make(method, prune_fraction, seed)
@@ -135,13 +135,13 @@ def select_from(config: ConfigDict, pool: Pool, method: str, prune_fraction: flo
 
 
 def announce(config: ConfigDict, pool: Pool, method: str, prune_fraction: float) -> None:
-    """Logs what a selection is expected to take, where that is much, before it begins."""
+    """Logs the expected memory and time of a selection, if they are large."""
     chosen = config.select
     with arguments_named(_FIELDS):
         cost = expected_cost(
             pool, method=method, prune_fraction=prune_fraction, allocation=chosen.allocation, centre=chosen.centre
         )
-    # The speed is only measured where the answer matters: no machine is ten times as fast.
+    # The speed is measured only if it can matter: no processor is assumed to be ten times slower than the reference.
     seconds = cost.seconds / strategy.speed() if cost.seconds > _LONG / 10 else cost.seconds
     if seconds > _LONG or cost.peak_bytes > _LARGE:
         log.info(

@@ -1,11 +1,11 @@
-"""The configs that come with the package; this module imports only the standard library, as help lists them."""
+"""The configs of the package; imports only the standard library, since help lists the configs."""
 
 import importlib.util
 import pathlib
 
 
 def shipped_directory() -> pathlib.Path:
-    """Returns the directory of the shipped configs: they are found as files, since they import each other."""
+    """Returns the directory of the shipped configs."""
     spec = importlib.util.find_spec("data_redundancy.configs")
     assert spec is not None
     assert spec.origin is not None

@@ -22,15 +22,15 @@ _FIELDS = {
 }
 
 _COPIES = 3
-"""Float32 values per parameter in training, at least: the parameter, its gradient and its momentum."""
+"""The least number of float32 values per parameter in training: the parameter, its gradient and its momentum."""
 
 
 def make_trainer(config: ConfigDict, dataset: data.Dataset) -> training.Trainer:
     """Builds the trainer, which puts the images on the devices.
 
     Raises:
-        InputError: if the batch size exceeds the data set or the devices do not divide it, the model is unknown, or
-            images do not fit `input.mean`; or if the model exceeds the memory of a device.
+        InputError: if the batch size exceeds the data set or is not a multiple of the number of devices; the model is
+            unknown or exceeds the memory of a device; or the images do not fit `input.mean`.
     """
     num_train = len(dataset.train.labels)
     if config.train.batch_size > num_train:
@@ -104,18 +104,18 @@ def _settings(config: ConfigDict, *, eval_batch_size: int) -> training.TrainSett
 
 
 def _eval_batch_size(config: ConfigDict, dataset: data.Dataset) -> int:
-    """The batch size of inference: no larger than the data set needs, as batches are padded to it."""
+    """Returns the batch size of inference; it does not exceed the data set, because batches are padded to it."""
     return clipped_batch_size(config.embed.batch_size, max(len(dataset.train.labels), len(dataset.test.labels)))
 
 
 def clipped_batch_size(batch_size: int, num_examples: int) -> int:
-    """Returns the batch size, or the smallest one that holds all examples where that is less.
+    """Returns the batch size, or the smallest one that holds all examples, if that is less.
+
+    A batch size that is not a multiple of the number of devices is returned unchanged; the trainer raises an error.
 
     Args:
-        batch_size: that was configured.
-        num_examples: of the larger split.
-
-    A batch size that the devices do not divide is returned as it is, for the trainer to report.
+        batch_size: batch size in the config.
+        num_examples: number of examples of the larger split.
     """
     num_devices = jax.device_count()
     if batch_size % num_devices:

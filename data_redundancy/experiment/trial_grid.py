@@ -30,7 +30,7 @@ def shard(keys: Sequence[Key], index: int, count: int) -> list[Key]:
     """Returns every `count`-th trial from the `index`-th on.
 
     Raises:
-        InputError: if that leaves none.
+        InputError: if there is no such trial.
     """
     chosen = list(keys[index::count])
     if not chosen:
@@ -41,7 +41,7 @@ def shard(keys: Sequence[Key], index: int, count: int) -> list[Key]:
 
 
 def make_specs(keys: Sequence[Key], keep_lists: KeepLists) -> list[TrialSpec]:
-    """Returns the specifications of trials; keep lists that do not exist are made."""
+    """Returns the specifications of trials; makes keep lists that do not exist."""
     return [
         TrialSpec.full(seed)
         if method == FULL
@@ -57,7 +57,7 @@ def make_specs(keys: Sequence[Key], keep_lists: KeepLists) -> list[TrialSpec]:
 
 
 def find_specs(keys: Sequence[Key], keep_lists: KeepLists) -> list[TrialSpec]:
-    """Returns the specifications of those trials whose keep lists exist."""
+    """Returns the specifications of the trials whose keep lists exist."""
     found = []
     for method, fraction, seed in keys:
         if method == FULL:
@@ -69,7 +69,7 @@ def find_specs(keys: Sequence[Key], keep_lists: KeepLists) -> list[TrialSpec]:
 
 
 def find_results(trials: Trials, specs: Sequence[TrialSpec]) -> list[TrialResult]:
-    """Returns the results of those trials that are finished."""
+    """Returns the results of the finished trials."""
     return [result for spec in specs if (result := trials.result(spec)) is not None]
 
 
@@ -77,10 +77,10 @@ def run(trials: Trials, specs: Sequence[TrialSpec], *, parallel: bool, label: st
     """Runs the trials that are not finished; logs each.
 
     Args:
-        trials: runs them.
-        specs: of the trials.
-        parallel: whether several may be trained at the same time.
-        label: of the command, which begins the messages.
+        trials: the trials of the experiment.
+        specs: specifications of the trials to run.
+        parallel: whether several trials may be trained at the same time.
+        label: name of the command, with which the messages begin.
 
     Returns:
         The result of each trial; the same on all processes.
@@ -118,15 +118,16 @@ def _log_result(label: str, result: TrialResult, *, done: int, total: int, num_p
 def batches(
     specs: Sequence[TrialSpec], shape: Callable[[TrialSpec], Hashable], *, max_parallel: int, num_devices: int
 ) -> Iterator[list[TrialSpec]]:
-    """Splits trials into batches to be trained at the same time, in order.
+    """Splits trials in order into batches, whose trials are trained at the same time.
 
-    Batches have the same size as far as possible, a multiple of the number of devices: each new size is compiled anew.
+    The size of a batch is a multiple of the number of devices. Batches have the same size as far as possible, because
+    every new size must be compiled.
 
     Args:
-        specs: of the trials.
-        shape: what the trials of a batch must have in common.
-        max_parallel: the largest batch, a multiple of `num_devices`; or 1.
-        num_devices: over which trials are spread.
+        specs: specifications of the trials.
+        shape: function that returns a value which the trials of a batch must have in common.
+        max_parallel: the largest size of a batch, a multiple of `num_devices`; or 1.
+        num_devices: number of devices over which trials are distributed.
     """
     if max_parallel == 1:
         yield from ([spec] for spec in specs)

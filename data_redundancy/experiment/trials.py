@@ -1,4 +1,4 @@
-"""Training trials: their specifications, their results, and how they are run."""
+"""Training trials: their specifications, their results and their execution."""
 
 import dataclasses
 import logging
@@ -26,19 +26,19 @@ FULL = "full"
 """Name and method of the selection that keeps everything."""
 
 TrialResult = dict[str, Any]
-"""What result.json of a finished trial holds."""
+"""The content of result.json of a finished trial."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrialSpec:
-    """A trial to run: one training run on one selection with one seed.
+    """The specification of a trial: one training run on one selection with one seed.
 
     Attributes:
-        selection: name of the selection, `full` for the full set.
-        method: that made it.
-        prune_fraction: share of examples that it removes.
-        seed: of initialisation, order and augmentation.
-        keep: [K] int64, None for the full set.
+        selection: name of the selection; `full` for the full set.
+        method: name of the selection method.
+        prune_fraction: share of the examples that the selection prunes.
+        seed: seed of initialisation, order and augmentation.
+        keep: [K] int64, the keep list; None for the full set.
     """
 
     selection: str
@@ -83,27 +83,27 @@ class Trials:
         """Reads nothing and compiles nothing yet.
 
         Args:
-            config: of the trials.
-            workdir: for the trials.
-            dataset: to train on.
-            fingerprints: of the config on the data set.
-            make_trainer: returns the trainer; called when a trial is to be trained.
+            config: config of the trials.
+            workdir: paths of the trials.
+            dataset: data set to train on.
+            fingerprints: fingerprints of the config.
+            make_trainer: function that returns the trainer; called before a trial is trained.
         """
         self._config, self._workdir, self._dataset = config, workdir, dataset
         self._fingerprints, self._make_trainer = fingerprints, make_trainer
         self._forecast = Forecast()
 
     def result(self, spec: TrialSpec) -> TrialResult | None:
-        """Returns the result of a finished trial, None of any other; on several processes what the main one finds.
+        """Returns the result of a trial, or None if it is not finished; the same on all processes.
 
         Raises:
-            InputError: if the trial's directory holds a run of something else.
+            InputError: if the trial's directory contains a run with other inputs.
         """
         directory = self._workdir.trial(spec.selection, spec.seed)
         fingerprint = self._fingerprint(spec)
 
         def find() -> TrialResult | None:
-            # In this order: where there is a result, there is a manifest.
+            # In this order, since the manifest is written before the result.
             result = files.read_json(directory / "result.json")
             manifests.is_complete(directory, fingerprint)
             return result
@@ -111,7 +111,7 @@ class Trials:
         return devices.call_on_main(find)
 
     def run(self, spec: TrialSpec, *, parameter_overview: bool = False) -> TrialResult:
-        """Returns the result of a trial, which is trained first, or resumed, if it is not finished."""
+        """Returns the result of a trial; trains or resumes the trial if it is not finished."""
 
         def train(runs: list[training.Run]) -> list[TrialResult]:
             return [self.trainer.train(runs[0], parameter_overview=parameter_overview)]
@@ -119,7 +119,7 @@ class Trials:
         return self._run_all([spec], train)[0]
 
     def run_in_parallel(self, specs: Sequence[TrialSpec]) -> list[TrialResult]:
-        """Does what `run` does for several trials at the same time; `shape` must be the same for all of them."""
+        """Returns the results of several trials, which train at the same time; all must have the same `shape`."""
         return self._run_all(specs, self.trainer.train_in_parallel)
 
     def shape(self, spec: TrialSpec) -> tuple[int, ...]:
@@ -128,7 +128,7 @@ class Trials:
         return run.num_steps, run.warmup_steps, self.trainer.step_of(run)
 
     def max_parallel(self) -> int:
-        """Returns how many trials to run at the same time, at most, by `sweep.trials_per_device`; logs a choice."""
+        """Returns the largest number of trials to run at the same time; logs it if the config leaves it open."""
         per_device, num_devices = self._config.sweep.trials_per_device, devices.local_devices()
         if per_device is None:
             per_device = self.trainer.max_runs_per_device()
@@ -136,11 +136,11 @@ class Trials:
         return max(1, per_device * num_devices)
 
     def announce(self, label: str, num_runs: int) -> None:
-        """Announces the training runs that are to come, unless a larger number of them has been announced before.
+        """Logs the number of unfinished training runs, unless the same or a larger number has been logged before.
 
         Args:
-            label: of the command, which begins the messages.
-            num_runs: that are not finished.
+            label: name of the command, with which the messages begin.
+            num_runs: number of unfinished runs.
         """
         if num_runs:
             self._forecast.announce(label, num_runs, self.trainer)
@@ -148,8 +148,8 @@ class Trials:
     def _run_all(
         self, specs: Sequence[TrialSpec], train: Callable[[list[training.Run]], list[TrialResult]]
     ) -> list[TrialResult]:
-        # Everything that can still be rejected comes first: a manifest without a run would obstruct the corrected
-        # command. Meanwhile another job may finish a trial, or begin one of something else.
+        # All checks come first: a manifest without a run would make the corrected command fail. The results are read
+        # after them, because another job may have finished or started a trial meanwhile.
         runs = [self._run(spec) for spec in specs]
         _ = self.trainer
         results = [self.result(spec) for spec in specs]
@@ -159,7 +159,7 @@ class Trials:
                 for i in left:
                     manifest = manifests.make(self._fingerprint(specs[i]))
                     files.write_json(runs[i].directory / manifests.MANIFEST, manifest)
-            # Of several runs it is not known whose files cannot be written.
+            # With several runs, an error of writing does not show which run it belongs to.
             at = runs[left[0]].directory if len(left) == 1 else self._workdir.trials
             with files.writing(at), arguments_named(FIELDS):
                 measured = train([runs[i] for i in left])
@@ -168,7 +168,7 @@ class Trials:
         return [result for result in results if result is not None]
 
     def _finish(self, spec: TrialSpec, measured: TrialResult) -> TrialResult:
-        """Writes the result of a trial unless there is one."""
+        """Writes the result of a trial and returns it, unless another job has finished the trial."""
         finished_meanwhile = self.result(spec)
         if finished_meanwhile is not None:
             return finished_meanwhile
@@ -192,7 +192,7 @@ class Trials:
         """Returns the state at the end of the full run with `train.seed`.
 
         Raises:
-            InputError: if that run is not finished, or its last checkpoint is gone.
+            InputError: if the run is not finished, or its last checkpoint is missing.
         """
         spec = TrialSpec.full(self._config.train.seed)
         run = self._run(spec)
@@ -210,7 +210,7 @@ class Trials:
 
     @property
     def trainer(self) -> training.Trainer:
-        """The trainer, made when first needed: it puts the data set on the devices."""
+        """The trainer; it is created when first used, and then copies the data set to the devices."""
         return self._make_trainer()
 
     def _run(self, spec: TrialSpec) -> training.Run:
@@ -233,9 +233,9 @@ class Trials:
 
 
 def _choice(per_device: int, num_devices: int) -> str:
-    """What was chosen where `sweep.trials_per_device` is None, in words."""
+    """Describes the number of parallel trials that was chosen because `sweep.trials_per_device` is None."""
     if per_device:
-        return f"up to {per_device} trials at once on each of {num_devices} devices, for which there is memory"
+        return f"up to {per_device} trials at once on each of {num_devices} devices, as many as fit into memory"
     if jax.default_backend() == "cpu":
         return "one trial at a time, which is fastest on CPU"
-    return "one trial at a time, over all devices: a whole one does not fit into the memory of each"
+    return "one trial at a time, over all devices: a trial does not fit into the memory of one device"

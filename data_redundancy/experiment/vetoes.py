@@ -1,4 +1,4 @@
-"""Vetoes: reading them from files, applying them to selections, and recording them in manifests."""
+"""Vetoes: reading them from files, applying them to selections and recording them in manifests."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ log = logging.getLogger("data_redundancy")
 
 
 class NamedExamples(Protocol):
-    """Examples that a veto names by id or file."""
+    """Examples with the ids and file names that a veto may use."""
 
     @property
     def tfds_ids(self) -> np.ndarray | None:
@@ -33,10 +33,10 @@ def read_veto(path: str, *, dataset_digest: str, num_examples: int, examples: Na
     """Reads a veto.json.
 
     Args:
-        path: of the file.
-        dataset_digest: of the data set that the veto must have been made for.
-        num_examples: of the data set.
-        examples: the ids and file names that the veto may use.
+        path: path of the file.
+        dataset_digest: digest of the data set that the veto must have been made for.
+        num_examples: number of examples of the data set.
+        examples: the examples, with the ids and file names that the veto may use.
 
     Raises:
         InputError: about `veto`, for a file that does not exist, is not JSON, or is not a veto of these examples.
@@ -46,7 +46,7 @@ def read_veto(path: str, *, dataset_digest: str, num_examples: int, examples: Na
         document = json.loads(file.read_text())
     except OSError as error:
         reason = (
-            "is no file" if isinstance(error, FileNotFoundError | IsADirectoryError) else f"cannot be read ({error})"
+            "is not a file" if isinstance(error, FileNotFoundError | IsADirectoryError) else f"cannot be read ({error})"
         )
         raise InputError("veto", path, reason, "Name a veto.json that the report's page saved") from None
     except (ValueError, RecursionError) as error:
@@ -64,7 +64,7 @@ def read_veto(path: str, *, dataset_digest: str, num_examples: int, examples: Na
 
 @contextlib.contextmanager
 def veto_named(path: str | None) -> Iterator[None]:
-    """Gives an InputError about `veto` that is raised in the block the path of the file as its value."""
+    """Adds the path of the file, as the value, to an InputError about `veto` that is raised in the block."""
     try:
         yield
     except InputError as error:
@@ -88,14 +88,14 @@ def apply_veto(
     """Applies a veto, if there is one, and logs how many images more or fewer are kept.
 
     Args:
-        veto: of the same N examples.
-        selection: of N examples.
-        embeddings: [N, D], or None where the selection has no clusters.
+        veto: veto of N examples, or None.
+        selection: selection from the same examples.
+        embeddings: [N, D] floats; None if the selection has no clusters.
         labels: [N] integers, or None.
         class_names: a name for every label, or None.
 
     Returns:
-        The selection, and the veto's record in its manifest.
+        The changed selection, and the entry about the veto for its manifest, or None.
 
     Raises:
         InputError: about `veto`, if it leaves a class without an image.
@@ -120,5 +120,5 @@ def apply_veto(
 
 
 def veto_fingerprint(veto: Veto | None) -> dict[str, str]:
-    """Returns what a veto adds to the fingerprint of a selection."""
+    """Returns the field that a veto adds to the fingerprint of a selection."""
     return {} if veto is None else {"select.veto": veto.digest}

@@ -304,7 +304,7 @@ def test_what_is_settled_at_the_first_look_needs_no_more(own_copy, capfd):
     forget(own_copy)
     done = run_here(capfd, *ASKED)
     assert done.code == 0, done.err
-    assert "10 trials of these seeds are finished already and count; " in done.err
+    assert "10 trials of these seeds are already finished and are used; " in done.err
     assert "answer: look 1 of at most 2, 3 seeds: 20% can go: accuracy stays within 0.5 points" in done.err
     assert "look 2" not in done.err
     found = saved(own_copy)["found"]

@@ -515,7 +515,7 @@ def test_a_run_that_lost_something_says_so(empty, capfd):
     os.remove("w/scores/run-seed0/mistaken/6.npy")
     done = run_here(capfd, "score", *alone)
     assert done.code == 2
-    assert "run-seed0: has lost what the scores forgetting are computed from. Remove the directory and run" in done.err
+    assert "run-seed0: has lost the files from which the scores forgetting are computed. Remove" in done.err
 
 
 def test_no_method_needs_scores(empty, capfd):

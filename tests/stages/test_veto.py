@@ -278,7 +278,7 @@ def test_mistaken_vetoes(clustered, capfd, content, told):
 def test_a_veto_that_is_not_there(clustered, capfd):
     done = run_here(capfd, "select", *CONFIG, "--veto=none.json")
     assert done.err.splitlines()[-1] == (
-        "data-redundancy: --veto=none.json: is no file. Name a veto.json that the report's page saved."
+        "data-redundancy: --veto=none.json: is not a file. Name a veto.json that the report's page saved."
     )
     line = error_line(run_here(capfd, "cluster", *CONFIG, "--veto=veto.json"))
     assert line == "--veto=veto.json: is a flag of the commands select and report only"
