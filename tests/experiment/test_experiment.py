@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def counted(folder):
-    """The counts of a test in a folder of its own."""
+    """The counts of a test, which runs in an empty folder."""
     with counting() as counts:
         yield counts
 
@@ -134,7 +134,7 @@ def test_run_loads_the_data_set_once_and_builds_one_trainer(after_run):
 
 @pytest.mark.slow
 def test_answer_loads_the_data_set_once_and_builds_one_trainer(capfd, counted):
-    """Over all commands before it, two looks with sweeps of their own, and the report."""
+    """Runs all commands before it, two looks, each with another sweep, and the report."""
     done = run_here(capfd, "answer", *FLAGS, "--fraction=0.2", "--max_trials=15")
     assert done.code == 0, done.err
     assert re.findall(r"^answer: look (\d) of", done.err, re.MULTILINE) == ["1", "2"]

@@ -104,7 +104,7 @@ def test_train_has_one_run(flags, capfd):
 
 @pytest.mark.slow
 def test_run_says_it_once_for_all_commands(flags, capfd):
-    """Of the sweep, of scores, and one of its own for the embeddings."""
+    """The runs of the sweep, the runs for scores, and a separate run for the embeddings."""
     own = ("--config.train.seed=9", "--config.sweep.methods=random,el2n", "--config.score.seeds=(0,1,2)")
     done = run_here(capfd, "run", *flags, *own, "--config.score.epochs=1")
     number, duration = forecasts(done)

@@ -1,4 +1,4 @@
-"""What a selection is expected to take, told before it begins; nothing here is timed."""
+"""The expected time and memory of a selection, logged before it begins; nothing here is timed."""
 
 import logging
 
@@ -18,7 +18,7 @@ from helpers.command import run_here, write_digits
 
 
 class Shape:
-    """Embeddings of which only the shape may be looked at."""
+    """Embeddings of which only the shape may be read."""
 
     def __init__(self, num_examples, num_dimensions):
         self.shape, self.size, self.nbytes = (
@@ -76,7 +76,7 @@ def test_memory_by_hand():
     assert cost("facility_location").peak_bytes == held + 3 * 8 * 5000 * 64 + 4 * 5000**2
     whole = cost("facility_location", (50_000,))
     assert whole.peak_bytes == held + 3 * 8 * 50_000 * 64 + facility_location.HELD_BYTES
-    # All at once, not class after class; k-means in float32.
+    # All classes at the same time; k-means in float32.
     assert cost("prototypes").peak_bytes == held + (3 * 8 + 4) * 50_000 * 64
 
 
@@ -122,7 +122,7 @@ def test_a_fast_machine_says_nothing_and_a_slow_one_does(caplog, monkeypatch):
 
 @pytest.mark.parametrize("scope", ["class", "dataset"])
 def test_it_is_announced_before_the_selection(tmp_path, monkeypatch, capfd, scope):
-    """By the command, on arrays: of what it is going to do, at the scope that it has; the limit lowered."""
+    """By the command, on embeddings from a file, with the sizes of its scope; the limit is lowered."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(selections, "_LARGE", 0)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A workdir whose embeddings are of our choice, and the trees that the stage `cluster` makes of them."""
+"""A workdir with given embeddings, and the trees that the command `cluster` makes from them."""
 
 import contextlib
 import pathlib
@@ -11,11 +11,11 @@ from data_redundancy.store import artifacts
 from helpers.command import TINY, write_digits
 
 CONFIG = (*TINY, "--config.dataset.name=d.npz", "--workdir=w")
-"""Flags of every stage, in a folder that `write_workdir` filled."""
+"""Flags of every command, in a folder that `write_workdir` has filled."""
 
 
 def write_workdir(folder: pathlib.Path, embeddings: np.ndarray, labels: np.ndarray) -> None:
-    """A data set of blank images, d.npz, and a workdir w with embeddings of our choice."""
+    """Writes a data set of blank images, d.npz, and a workdir w with the given embeddings."""
     folder.mkdir(exist_ok=True)
     images = np.zeros((len(labels), 8, 8), np.uint8)
     write_digits(folder / "d.npz", image_train=images, label_train=labels)

@@ -1,4 +1,4 @@
-"""Runs the command line as a user does: in a process of its own; or here, where a process shows nothing more."""
+"""Runs the command line in a separate process, as users do, or in this process if that makes no difference."""
 
 import dataclasses
 import os
@@ -29,7 +29,7 @@ TINY = (
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What a command left behind."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -54,7 +54,7 @@ atexit.register(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))  # cove
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), hard))
 sys.exit(main.main())
 """
-"""What a full disk looks like from inside: no file grows beyond so many bytes (the first argument)."""
+"""Simulates a full disk: no file can grow beyond a number of bytes, the first argument."""
 
 
 def environment(devices: int = 1) -> dict[str, str]:
@@ -96,7 +96,7 @@ def free_port() -> int:
 
 
 def start_all(arguments, *, cwd, count=2, devices=4, own=lambda process: ()) -> list[subprocess.Popen]:
-    """Several processes at the same time that are told of each other, each with arguments of its `own` besides."""
+    """Starts several processes of one job; `own` returns the additional arguments of each process."""
     flags = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]
     return [
         popen([*arguments, *own(process), *flags, f"--process_id={process}"], cwd=cwd, devices=devices)
@@ -132,7 +132,7 @@ def run_two_processes(script: str, *arguments, cwd: pathlib.Path, devices: int =
 
 
 def mtimes(folder: pathlib.Path) -> dict[str, int]:
-    """When every file below a folder was written."""
+    """The modification time of every file below a folder."""
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
@@ -143,14 +143,14 @@ def tree(folder: str | os.PathLike[str] = ".") -> dict[str, int | None]:
 
 
 def unpack_old_workdir(folder: pathlib.Path) -> pathlib.Path:
-    """Unpacks data.npz and w/, a workdir of version 0.1.0 with one trial that was cut off at step 4 of 8."""
+    """Unpacks data.npz and w/, a workdir of version 0.1.0 with one trial that was interrupted at step 4 of 8."""
     with tarfile.open(pathlib.Path(__file__).parents[1] / "fixtures" / "workdir_0.1.0.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder / "w"
 
 
 def write_digits(path: pathlib.Path, num_train: int = 200, num_test: int = 60, **replaced) -> pathlib.Path:
-    """Writes some digits as an .npz; `replaced` arrays are taken instead, None leaves one out."""
+    """Writes some digits as an .npz; `replaced` arrays take the place of its own, and None omits one."""
     digits = load_digits()
     images, labels = (digits.images * (255 / 16)).astype(np.uint8), digits.target
     stop = num_train + num_test
@@ -166,7 +166,7 @@ def write_digits(path: pathlib.Path, num_train: int = 200, num_test: int = 60, *
 
 
 def error_line(done: Done) -> str:
-    """The one line of an error; fails if there is anything beside it."""
+    """The one line of an error; fails if anything else was printed."""
     assert done.code == 2, done
     assert done.out == ""
     assert done.err.count("\n") == 1, done.err

@@ -1,4 +1,4 @@
-"""The stage `cluster` and what reads its trees, as users run them; embeddings are written as `embed` leaves them."""
+"""The command `cluster` and the commands that read its trees; embeddings are written in the format of `embed`."""
 
 import pathlib
 import re
@@ -38,7 +38,7 @@ def run_well(capfd, stage: str, *overrides: str) -> Done:
 
 
 def stamps(workdir="w") -> dict[str, tuple[int, int]]:
-    """What changes when a file of trees is written again, be it with the same content."""
+    """Inode and time of every file of trees: both change if a file is rewritten, even with the same content."""
     paths = pathlib.Path(workdir, "dendrograms").glob("[!.]*.npz")
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
@@ -51,7 +51,7 @@ def keep_list(name: str) -> bytes:
     return pathlib.Path(f"w/selections/{name}/keep.npy").read_bytes()
 
 
-# Said before it starts
+# The announcement
 
 
 def interrupt(*arguments, **options):
@@ -214,7 +214,7 @@ def test_a_selection_beyond_truncated_trees_is_refused(folder, capfd):
     assert done.code == 2
     told = "--config.select.fraction=0.5: must be at most cluster.max_prune_fraction=0.3, where dendrograms are trunc"
     assert f"data-redundancy: {told}" in done.err
-    # Without the field it is the trees themselves that do not go so deep.
+    # Without the field, the trees themselves are too shallow.
     done = run(capfd, "select", "select.fraction=0.5")
     assert done.code == 2
     told = re.search(
@@ -311,7 +311,7 @@ ORIGINALS, COPIES = np.arange(0, 30, 2), np.arange(101, 161, 4)
 
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
-    """Embeddings of 300 digits, of which 15 copy others that are labelled otherwise, at another length."""
+    """Embeddings of 300 digits; 15 of them are scaled copies of digits with other labels."""
     embeddings, labels = digits(300)
     embeddings[COPIES] = 4 * embeddings[ORIGINALS]
     labels[COPIES] = (labels[ORIGINALS] + 1) % 10
@@ -425,7 +425,7 @@ def kill(event, arguments):
 sys.addaudithook(kill)
 main.main()
 """
-"""Runs a stage until six trees are there and one is written in full but not yet in its place."""
+"""Runs the command line until six trees exist and a seventh is written but not yet renamed."""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Processes that cluster together: who does what, and that it makes no difference."""
+"""Processes that cluster together: how they share the classes, and that the result does not depend on it."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def work_of(sizes: list[int]) -> workload.Workload:
 
 
 def test_the_most_expensive_classes_are_shared_out_first():
-    # 100, 81, 64, 49, 36 and 25 operations, but for a factor.
+    # 100, 81, 64, 49, 36 and 25 operations, times a constant.
     assert workload.assign_to_processes(work_of([5, 6, 7, 8, 9, 10]), range(6), 2) == ([], [[5, 2, 0], [4, 3, 1]])
     assert workload.assign_to_processes(work_of([3] * 7), range(7), 3) == ([], [[0, 3, 6], [1, 4], [2, 5]])
 
@@ -53,7 +53,7 @@ def test_every_class_is_given_out_once_and_fairly(sizes, num_processes, data):
     share = sum(cost.values()) / num_processes
     assert set(joint) == {label for label in labels if cost[label] > share and num_processes > 1}
     assert len(joint) < num_processes
-    # Of longest processing time first: a process gets its last class when no other has less to do.
+    # Longest processing time first: a process gets its last class when no other has less work.
     load = [sum(cost[label] for label in part) for part in own]
     for part, total in zip(own, load, strict=True):
         assert [cost[label] for label in part] == sorted((cost[label] for label in part), reverse=True)
@@ -127,14 +127,14 @@ def one_large_class() -> tuple[np.ndarray, np.ndarray]:
 
 
 def one_large_class_of_equal_distances() -> tuple[np.ndarray, np.ndarray]:
-    """Two small classes, and one in which every pair is as close as any other."""
+    """Two small classes, and one in which all pairs have the same distance."""
     embeddings = np.eye(400, dtype=np.float32)
     embeddings = np.concatenate([embeddings, embeddings[:40] + embeddings[1:41]])
     return embeddings, np.repeat([0, 1, 2], [400, 20, 20])
 
 
 def one_large_class_of_few_distances() -> tuple[np.ndarray, np.ndarray]:
-    """Every vector but the last is as close to 92 others, and closer to none; that one is a class of its own."""
+    """Every vector except the last has 92 nearest neighbours at the same distance; the last is a separate class."""
     first, second = np.triu_indices(48, 1)
     embeddings = np.repeat(np.eye(48)[first] + np.eye(48)[second], 2, axis=1).astype(np.float32)
     return np.concatenate([embeddings, embeddings[:1]]), np.append(np.zeros(len(embeddings), np.int64), 1)
@@ -142,10 +142,10 @@ def one_large_class_of_few_distances() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    """What each of two processes says of four runs of the stage, one after the other, and their folder."""
+    """The folder of four runs of the command on two processes, and what each process printed about them."""
     folder = tmp_path_factory.mktemp("two")
     depth = "--config.cluster.max_prune_fraction=0.2"
-    # Memory that is free for each process, in gigabytes, where it is not what there is.
+    # The free memory that each process reports, in gigabytes; None for the actual one.
     runs = {
         "large": (one_large_class, [], None),
         "equal": (one_large_class_of_equal_distances, ["--config.cluster.memory_limit_gb=1"], None),

@@ -1,4 +1,4 @@
-"""The whole job, as a user runs it: processes, a TFDS data set or an .npz, artifacts on disk."""
+"""The whole pipeline in processes: a TFDS data set or an .npz, artifacts on disk, resuming, several processes."""
 
 import ast
 import csv
@@ -56,14 +56,14 @@ TRIALS = [
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """`run` on digits that `prepare` made into a TFDS data set: the folder with its workdir `w`, and its output."""
+    """`run` on digits that `prepare` writes as a TFDS data set: the folder with the workdir `w`, and the output."""
     folder = tmp_path_factory.mktemp("prepared")
     return folder, run_process("run", *TINY, *PREPARED, "--workdir=w", cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def from_npz(tmp_path_factory):
-    """The same from an .npz, where TensorFlow cannot be imported."""
+    """The same on an .npz, in a process that cannot import TensorFlow."""
     folder = tmp_path_factory.mktemp("npz")
     write_digits(folder / "d.npz", NUM_TRAIN, NUM_TEST)
     return folder, run_process("run", *TINY, *FROM_NPZ, "--workdir=w", cwd=folder, code=NO_TENSORFLOW)
@@ -77,7 +77,7 @@ def read_embeddings(workdir):
     return arrays
 
 
-# What a finished job leaves behind, whatever its source
+# The output and artifacts of a finished job, for both sources
 
 
 @pytest.fixture(params=["prepared", "from_npz"])
@@ -221,7 +221,7 @@ def test_tfds_ids_come_through_to_the_selection(prepared):
     assert len(set(rows["tfds_id"])) == NUM_TRAIN
 
 
-# Doing it again
+# Running it again
 
 
 def test_a_rerun_skips_everything(prepared):
@@ -367,7 +367,7 @@ def test_another_linkage_concerns_the_trees_only(from_npz, capfd, monkeypatch):
         "w/dendrograms: was made with different inputs: cluster.linkage was 'complete' and is now 'average'."
         in done.err
     )
-    assert run_here(capfd, "embed", *TINY, *FROM_NPZ, "--workdir=w").code == 0  # config.json as it was
+    assert run_here(capfd, "embed", *TINY, *FROM_NPZ, "--workdir=w").code == 0  # restores config.json
 
 
 # Full disks
@@ -389,7 +389,7 @@ def test_a_disk_that_fills_while_training(from_npz, tmp_path):
     check_told(done, "w/trials/full/seed0")
     trial = tmp_path / "w" / "trials" / "full" / "seed0"
     assert not (trial / "result.json").exists()
-    # When there is room again the same command does it all.
+    # When the disk has space again, the same command completes the run.
     done = run_process("train", *TINY, *FROM_NPZ, "--workdir=w", cwd=tmp_path, code=NO_TENSORFLOW)
     assert done.code == 0, done.err
     uninterrupted = from_npz[0] / "w" / "trials" / "full" / "seed0"
@@ -413,12 +413,12 @@ def check_told(done, path):
     assert re.fullmatch(rf"data-redundancy: .*{path}: cannot be written \(.+\); an earlier version is unchanged", line)
 
 
-# The same embeddings, however they are computed
+# Embeddings do not depend on how they are computed
 
 
 @pytest.mark.parametrize("batch_size", [8, 136, 200, 512])
 def test_embeddings_do_not_depend_on_the_batch_size_or_the_devices(from_npz, tmp_path, capfd, monkeypatch, batch_size):
-    assert jax.device_count() == 8  # there was one when they were made
+    assert jax.device_count() == 8  # they were computed on one device
     shutil.copytree(from_npz[0], tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "w" / "embeddings")
     monkeypatch.chdir(tmp_path)
@@ -438,7 +438,7 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
 from data_redundancy.store import artifacts
 from data_redundancy.cli import main
-artifacts.CHUNK_BYTES = 4 * 64 * 16  # 16 rows: so few embeddings would lie in one chunk, of one process
+artifacts.CHUNK_BYTES = 4 * 64 * 16  # 16 rows: otherwise a single chunk would hold all embeddings
 written = set()
 
 def audit(event, arguments):
@@ -456,7 +456,7 @@ def test_two_processes_of_two_devices_do_what_one_of_one_does(from_npz, tmp_path
     write_digits(tmp_path / "d.npz", NUM_TRAIN, NUM_TEST)
     outputs = run_two_processes(ONE_OF_TWO, *TINY, *FROM_NPZ, "--workdir=w", cwd=tmp_path, devices=2)
     main_wrote, other_wrote = (out.splitlines()[-1] for out in outputs)
-    # The other wrote its rows of the embeddings (through TensorStore, which no audit sees) and its classes' trees.
+    # The second process wrote its rows of the embeddings (with TensorStore, unaudited) and the trees of its classes.
     trees = [re.findall(r"dendrograms/\.partial-\w+-class_(\d)\.npz", wrote) for wrote in (main_wrote, other_wrote)]
     assert sorted(trees[0] + trees[1]) == list("0123456789")
     assert min(map(len, trees)) >= 3
@@ -497,7 +497,7 @@ assert main.main(["sweep", *sys.argv[3:]]) == 0
 
 
 def test_processes_that_see_different_things_do_the_same(from_npz, tmp_path):
-    """What another job has just written, only the main process sees, or only another; see what it does."""
+    """Files that another job has just written may be visible to one of two processes only; both must act the same."""
     shutil.copytree(from_npz[0], tmp_path / "copy")
     selections = tmp_path / "copy" / "w" / "selections"
     before = mtimes(tmp_path / "copy" / "w")
@@ -508,7 +508,7 @@ def test_processes_that_see_different_things_do_the_same(from_npz, tmp_path):
 
 
 def test_jobs_share_a_sweep(from_npz, tmp_path, monkeypatch, capfd):
-    """Every n-th trial each, at the same time; the table comes together from all."""
+    """Three jobs at the same time run every third trial each; the table has the trials of all."""
     shutil.copytree(from_npz[0], tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     shutil.rmtree("w/selections")

@@ -1,4 +1,4 @@
-"""The command `prepare`: under which name images are written. How they are read is tested with the package data."""
+"""The command `prepare`: the name under which it writes images. Reading them is tested with the package `data`."""
 
 import os
 import pathlib
@@ -18,7 +18,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 def write_folder(folder="photos"):
-    """Class folders of image files, as users have them."""
+    """Writes class folders of image files."""
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
         pathlib.Path(folder, label).mkdir(parents=True)

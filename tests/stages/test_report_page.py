@@ -22,7 +22,7 @@ pytestmark = browser.needs_browser
 COLOURS = 25 * np.array(
     [[8, 1, 2], [0, 6, 3], [1, 2, 8], [9, 8, 1], [5, 1, 6], [1, 7, 7], [9, 5, 1], [4, 4, 4], [10, 6, 8], [5, 3, 1]]
 )
-"""Every image is of one colour, by row."""
+"""The colour of every image, by row."""
 UNSAFE_CLASS = "</script><b id='class-injected'>x"
 UNSAFE_FILE = "<img src=x onerror=document.title='file'>&amp;\u2028.png"
 
@@ -34,7 +34,7 @@ def png(image):
 
 
 def sheets(colours, columns, rows, size):
-    """PNGs of columns x rows cells each, one colour a cell."""
+    """PNGs of columns x rows cells each; every cell has one colour."""
     count = columns * rows
     cells = np.zeros((-(-len(colours) // count) * count, 3), np.uint8)
     cells[: len(colours)] = colours
@@ -142,11 +142,11 @@ def forget_marks(driver):
 
 @pytest.fixture
 def opened(driver, tmp_path):
-    """A function that writes a page, opens it and gives its URL; afterwards the page must not have complained."""
+    """A function that writes a page, opens it and returns its URL; fails if the page has logged an error."""
 
     def open_page(content, forget=True):
         page.write(tmp_path, content)
-        driver.get("about:blank")  # else the page before, of the same name, may be what the test finds
+        driver.get("about:blank")  # otherwise the test may see the previous page, which has the same name
         driver.get((tmp_path / "index.html").as_uri())
         if forget:
             forget_marks(driver)
@@ -188,7 +188,7 @@ def marks(driver):
 
 
 def expect_marks(driver, expected):
-    """They come once those that are stored have been read."""
+    """Waits for the marks, which are shown after the stored ones have been read."""
     browser.wait_until(driver, lambda: marks(driver) == expected)
 
 
@@ -206,7 +206,7 @@ def search(driver, text):
 
 
 def colour_of(element):
-    """The colour of an element's middle, as it is seen."""
+    """The displayed colour of the middle of an element."""
     image = browser.pixels(element)
     return image[image.shape[0] // 2, image.shape[1] // 2]
 
@@ -222,7 +222,7 @@ def drawn(driver, selector):
 
 @pytest.mark.usefixtures("toys")
 def test_groups_show_their_images_the_representative_framed_and_first(driver):
-    canvases = drawn(driver, "[data-group='1']")  # its images lie on two sheets
+    canvases = drawn(driver, "[data-group='1']")  # its images are on two sheets
     tiles = find_all(driver, "[data-group='1'] .tile")
     assert [int(t.get_attribute("data-row")) for t in tiles] == [3, 4, 5, 6]
     for canvas, colour in zip(canvases, COLOURS[3:7], strict=True):
@@ -262,7 +262,7 @@ def test_filters_by_class_also_from_its_bar(driver):
 
 
 def test_filters_by_a_class_that_no_representative_has(driver, opened):
-    """As where clusters cross classes."""
+    """As if clusters crossed classes."""
     mixed = content()
     mixed["images"]["label"][2:3] = mixed["images"]["label"][4:5] = [2]
     mixed["dataset"]["class_names"] += ["dog", "emu"]
@@ -353,7 +353,7 @@ def test_a_large_group_shows_its_first_and_what_was_searched_and_all_on_request(
     assert len(find_all(driver, ".tile")) == 24
     search(driver, "#250")
     browser.wait_until(driver, lambda: len(find_all(driver, ".tile")) == 25)
-    search(driver, "many")  # which is in all names
+    search(driver, "many")  # which all names contain
     browser.wait_until(driver, lambda: len(find_all(driver, ".tile")) == 48)
     more = find(driver, ".more")
     assert more.text == "Show all 300"
@@ -455,7 +455,7 @@ def test_keys_go_over_to_the_next_page_and_to_the_search(driver, opened):
     press(driver, Keys.ARROW_LEFT)
     assert int(driver.switch_to.active_element.get_attribute("data-row")) == 2 * 16 + 1
     press(driver, "/")
-    press(driver, "kd")  # typed, not obeyed
+    press(driver, "kd")  # typed as text, not taken as keys
     assert find(driver, "#search").get_property("value") == "kd"
     assert find(driver, "#counts").text == "0 keep, 0 drop"
     press(driver, Keys.ESCAPE, "?")
@@ -474,7 +474,7 @@ def saved(driver, directory):
 
 def test_saves_the_veto_that_it_loads(driver, directory, opened, tmp_path):
     toys = content()
-    toys["images"]["id"][3] = None  # known by its index then
+    toys["images"]["id"][3] = None  # the veto then names its index
     opened(toys)
     driver.execute_script("arguments[0].focus()", tile(driver, 2))
     press(driver, "k")
@@ -490,7 +490,7 @@ def test_saves_the_veto_that_it_loads(driver, directory, opened, tmp_path):
         "keep": ["toys__1", "toys__2"],
         "drop": [5, "toys__7"],
     }
-    # Of images that this page does not show, too; an index becomes the id.
+    # Marks of images that this page does not show are kept; an index becomes the id.
     file = tmp_path / "theirs.json"
     file.write_text(json.dumps({**veto, "keep": ["elsewhere__9", 41], "drop": [5]}))
     find(driver, "#load-file").send_keys(str(file))
@@ -549,7 +549,7 @@ def test_the_answer_comes_first_then_accuracy_with_its_interval(driver):
     ],
 )
 def test_ticks_say_where_they_are(driver, opened, means, half, ticks):
-    """None is rounded to what it is not, and none is beyond what an accuracy can be."""
+    """No label is rounded to another number, and none exceeds the range of an accuracy."""
     toys = content()
     for row, mean in zip(toys["accuracy"], means, strict=False):
         row["mean"] = mean
@@ -572,7 +572,7 @@ def test_many_losing_classes_do_not_bury_the_map(driver, opened):
 
 def test_the_share_pruned_is_what_is_pruned(driver, opened):
     toys = content()
-    toys["selection"] |= {"fraction": 0.5, "num_kept": 8, "num_pruned": 4}  # as by a veto
+    toys["selection"] |= {"fraction": 0.5, "num_kept": 8, "num_pruned": 4}  # as after a veto
     toys["dataset"]["num_test"] = 0
     opened(toys)
     names, values = ([e.text for e in find_all(driver, f"#figures {tag}")] for tag in ("dt", "dd"))
@@ -615,7 +615,7 @@ def test_warnings_show_pairs_and_let_training_images_be_marked(driver):
 
 
 def map_pixel(driver, x, y):
-    """The map's colour, as it is seen, at a place given as shares of its width and height."""
+    """The displayed colour of the map at a position, given as shares of its width and height."""
     image = browser.pixels(find(driver, "#map-canvas"))
     return tuple(image[int(y * image.shape[0]), int(x * image.shape[1])].tolist())
 

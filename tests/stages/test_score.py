@@ -1,4 +1,4 @@
-"""How much training makes of every image: the scores, the runs that give them, and what is selected by them."""
+"""Scores of images: their values, the runs that compute them, and the selections that rank by them."""
 
 import contextlib
 import itertools
@@ -35,14 +35,14 @@ from helpers.command import TINY, ends, popen, run_here, start_all, write_digits
 from helpers.training_runs import assert_same
 
 TESTS = pathlib.Path(__file__).parents[1]
-NUM = 101  # no multiple of any batch
+NUM = 101  # not a multiple of any batch size
 
 without_tensorboard = pytest.fixture(autouse=True)(training_runs.without_tensorboard)
 cache = pytest.fixture(scope="module", autouse=True)(training_runs.shared_compilations)
 
 
 class TakesNone(InMemory):
-    """As a stream whose images 5 and 9 cannot be decoded."""
+    """Like a stream whose images 5 and 9 cannot be decoded."""
 
     @staticmethod
     def load(data, batch):
@@ -58,7 +58,7 @@ def split_of(kind=InMemory, num=NUM):
 
 
 def variables_of(model, seed=0):
-    """Of BatchNorm too none is what it begins with."""
+    """Random variables; those of BatchNorm differ from their initial values as well."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False))
     drawn = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
@@ -66,7 +66,7 @@ def variables_of(model, seed=0):
 
 
 def directly(model, variables, num=NUM):
-    """Each image by itself, the sums in float64: error norms, gradient norms, mistakes."""
+    """Error norms, gradient norms and mistakes, computed image by image, with sums in float64."""
     images, labels = (x[:num] for x in script.digits())
     mean, std = training.channel_statistics(images)
 
@@ -197,7 +197,7 @@ def test_forgetting_events_by_hand():
         [1, 1, 0, 1, 1],
         [1, 0, 0, 1, 0],
     ]
-    # Never forgotten; twice; never learned, by which 4 + 1; learned once and kept; twice.
+    # Never forgotten; twice; never learned, which counts 4 + 1; learned once and kept; twice.
     assert forgetting_events(np.array(right) == 0).tolist() == [0, 2, 5, 0, 2]
 
 
@@ -209,7 +209,7 @@ def test_forgetting_events_as_one_counts_them(mistaken):
         assert found == (len(wrong) + 1 if all(wrong) else events)
 
 
-# Looking at a run on its way
+# Callbacks during a run
 
 
 @pytest.fixture(scope="module")
@@ -300,10 +300,10 @@ def test_sigterm_is_heeded_though_it_came_before():
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped), stopping.heeded():
             pytest.fail("not ended")
-        os.kill(os.getpid(), signal.SIGTERM)  # put off again
+        os.kill(os.getpid(), signal.SIGTERM)  # deferred again
 
 
-# The stage
+# The command
 
 
 SCORES = ("el2n", "grad_norm", "forgetting")
@@ -318,7 +318,7 @@ COMMAND = (
 
 
 def command(*overrides, methods="el2n,grad_norm,forgetting", seeds="0,1"):
-    """Without what is not given: of tuples, flags add up."""
+    """The flags of the command `score`, with the methods and seeds."""
     return (*COMMAND, f"--config.sweep.methods={methods}", f"--config.score.seeds={seeds}", *overrides)
 
 
@@ -333,7 +333,7 @@ def quick_net():
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """A folder with a workdir that has all scores, made without its being looked at."""
+    """A folder for a workdir with all scores."""
     folder = tmp_path_factory.mktemp("scored")
     write_digits(folder / "d.npz")
     return folder
@@ -341,7 +341,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def folder(scored, tmp_path, monkeypatch, quick_net, capfd):
-    """A copy of it to change."""
+    """The current directory: a copy of the folder of all scores, which the test may change."""
     if not (scored / "w").exists():
         monkeypatch.chdir(scored)
         assert run_here(capfd, "score", *command()).code == 0
@@ -387,7 +387,7 @@ def test_what_the_stage_writes(folder):
 
 
 def test_a_run_that_gives_scores_is_the_one_of_the_stage_train(empty, capfd):
-    """At its last step the scores are those of that run's last checkpoint."""
+    """The scores of the last step equal those computed from the run's last checkpoint."""
     whole = "--config.score.epochs=3.84"
     for stage in ("train", "score"):
         assert run_here(capfd, stage, *command(whole, seeds=0)).code == 0
@@ -470,7 +470,7 @@ def test_one_more_seed_and_one_method_less(folder, capfd):
     assert mtimes().items() >= before.items()
     assert [path for path in mtimes() if "seed2" in path and "el2n" not in path] == []
     assert not np.array_equal(read("el2n", 2), read("el2n", 1))
-    # A selection made from two runs is not that from three.
+    # A selection by the mean of two runs is rejected for three.
     options = ("--config.select.method=el2n", "--config.select.fraction=0.3")
     assert run_here(capfd, "select", *command(*options)).code == 0
     done = run_here(capfd, "select", *more, *options)
@@ -480,7 +480,7 @@ def test_one_more_seed_and_one_method_less(folder, capfd):
 
 @pytest.mark.parametrize(("call", "seed0_is_done"), [(3, False), (6, True)])
 def test_a_run_that_is_cut_off_goes_on(folder, capfd, call, seed0_is_done):
-    """Cut off while it looks for the third time, of seed 0, and for the second time, of seed 1."""
+    """Interrupted at the third look of seed 0, and at the second look of seed 1."""
     expected = everything()
     shutil.rmtree("w")
     calls, mistaken = [], Scorer.mistaken
@@ -495,7 +495,7 @@ def test_a_run_that_is_cut_off_goes_on(folder, capfd, call, seed0_is_done):
         run_here(capfd, "score", *command())
     before = mtimes()
     finished = {path for path in before if "run-seed" not in path}
-    assert len(finished) == 2 * ((3 if seed0_is_done else 0) + 2)  # el2n and grad_norm are there early
+    assert len(finished) == 2 * ((3 if seed0_is_done else 0) + 2)  # el2n and grad_norm are written early
     with mock.patch.object(Scorer, "mistaken", autospec=True, side_effect=mistaken) as again:
         done = run_here(capfd, "score", *command())
     assert done.code == 0
@@ -598,7 +598,7 @@ def test_a_whole_job_scores_before_it_selects(empty, capfd):
 
 @pytest.mark.slow
 def test_two_processes_score_as_one(tmp_path):
-    """The real model: they are as near to each other as other sums and 6 steps of training let them."""
+    """With the real model; sums in another order differ by rounding, which 6 steps of training amplify."""
     write_digits(tmp_path / "d.npz")
     score = ("-m", "data_redundancy", "score", *command(methods="el2n,forgetting"))
     one = popen([*score, "--workdir=one"], cwd=tmp_path, devices=2)

@@ -1,4 +1,4 @@
-"""`select --embeddings` from files of all kinds, written by the libraries that users write them with."""
+"""`select --embeddings` from files of all formats, written by the libraries that users write them with."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def write_parquet(x, y):
 
 
 def write_parquet_folder(x, y):
-    """Three files of several row groups, the last one in a folder below; fixed-size lists of one, then of floats."""
+    """Writes three files of several row groups, the last one in a subfolder, with fixed-size lists of floats."""
     os.makedirs("e/last")
     flat = pa.array(x.ravel(), pa.float32())
     whole = pa.table({"embedding": pa.FixedSizeListArray.from_arrays(flat, x.shape[1]), "label": y})
@@ -87,7 +87,7 @@ def write_zarr3(x, y):
 
 
 def write_store(x, y):
-    """What the stage `embed` writes."""
+    """Writes the format of the command `embed`."""
     from etils import epath
 
     with artifacts.write_embeddings(epath.Path("w/embeddings"), y, num_dimensions=x.shape[1], fingerprint={}) as store:
@@ -236,7 +236,7 @@ def test_no_labels_are_needed_for_the_whole_data_set(capfd, digits):
 
 
 READ = """
-import tracemalloc, pandas, pyarrow  # pandas, for pyarrow imports it on the way
+import tracemalloc, pandas, pyarrow  # pandas, because pyarrow imports it later
 from data_redundancy.data import embedding_files
 tracemalloc.start()
 loaded = embedding_files.load("e.parquet", None, needs_labels=False).embeddings
@@ -245,7 +245,7 @@ print(loaded.nbytes, tracemalloc.get_traced_memory()[1], pyarrow.default_memory_
 
 
 def test_a_table_is_read_in_pieces():
-    """Of one row group, as they are written by default; in a process of its own, for Arrow's own memory is counted."""
+    """The file has one row group, the default; a separate process, because Arrow's memory is counted as well."""
     x = np.random.default_rng(0).integers(-99, 99, (160_000, 64)).astype(np.float32)
     whole = pa.table({"embedding": pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])})
     pq.write_table(whole, "e.parquet", use_dictionary=False)
@@ -410,7 +410,7 @@ def test_notes_of_other_programs_in_parquet_are_let_be(capfd, digits, notes):
 
 @pytest.mark.parametrize("method", ["el2n", "ccs"])
 def test_methods_that_go_by_scores_are_refused(capfd, digits, method):
-    """Before anything is read: no stage could make these scores."""
+    """Nothing is read before: without training there are no scores."""
     line = refused(capfd, "--embeddings=none.npy", f"--config.select.method={method}")
     assert line == (
         f"--config.select.method={method}: ranks by scores, which come from training, not by embeddings. Use "

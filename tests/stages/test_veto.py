@@ -1,4 +1,4 @@
-"""A veto: read, refused, obeyed; by itself, in a workdir and on arrays."""
+"""A veto: how it is read, rejected and applied; by itself, in a workdir and on embeddings from files."""
 
 import json
 import os
@@ -45,11 +45,11 @@ def document(keep=(), drop=(), **replaced):
     return {"format": "data_redundancy veto", "version": 1, "keep": list(keep), "drop": list(drop), **replaced}
 
 
-# What it does
+# How it changes a selection
 
 
 def by_hand(selection, keep, drop, embeddings):
-    """Kept, representative and distance, image by image, as the docstring of `apply` has it."""
+    """Kept, representative and distance, image by image, as the docstring of `apply` defines them."""
     n = selection.num_examples
     standing = {}
     for cluster in set(selection.cluster.tolist()):
@@ -73,7 +73,7 @@ def by_hand(selection, keep, drop, embeddings):
 def test_it_equals_what_one_does_by_hand(digits, data):
     selection = agglomerative(digits, data.draw(st.sampled_from([0.0, 0.4, 0.9])))
     marks = data.draw(st.lists(st.sampled_from("....kd"), min_size=N, max_size=N))
-    # Every image of some clusters, for a cluster may go as a whole.
+    # Drops every image of some clusters, because a whole cluster may be pruned.
     whole = data.draw(st.sets(st.sampled_from(sorted(set(selection.cluster.tolist()))), max_size=3))
     drop = {i for i in range(N) if marks[i] == "d" or selection.cluster[i] in whole}
     keep = {i for i in range(N) if marks[i] == "k"} - drop
@@ -284,7 +284,7 @@ def test_a_veto_that_is_not_there(clustered, capfd):
     assert line == "--veto=veto.json: is a flag of the commands select and report only"
 
 
-# On arrays
+# On embeddings from files
 
 
 def test_select_from_arrays_obeys_it_by_the_ids_of_the_source(digits, tmp_path, monkeypatch, capfd):

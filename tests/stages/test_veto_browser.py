@@ -1,4 +1,4 @@
-"""A veto from end to end: marked in the page of a real report, saved by the browser, obeyed by `select`."""
+"""A veto from end to end: marked in the page of a real report, saved by the browser, applied by `select`."""
 
 import json
 
@@ -23,7 +23,7 @@ def find(driver, selector):
 
 
 def tile(driver, content, index):
-    """What shows a training image, searched for as a user does; groups are many."""
+    """The element that shows a training image, found with the search field, because there are many groups."""
     row = list(zip(content["images"]["split"], content["images"]["index"], strict=True)).index((0, index))
     field = find(driver, "#search")
     field.clear()
@@ -76,7 +76,7 @@ def test_marks_in_the_page_are_obeyed(tmp_path, monkeypatch, capfd):
     assert told == {"keep": sorted([heir, spared]), "drop": [representative], "num_kept_without": len(before)}
     assert manifest["fingerprint"]["select.veto"] == manifest["veto"]["digest"]
     assert directory.name.endswith(manifest["veto"]["digest"][:8])
-    # The cluster that lost its representative has the one that was marked.
+    # The cluster that lost its representative is represented by the marked image.
     rows = pq.read_table(directory / "examples.parquet").to_pydict()
     rest = [index for index in heir_group if index not in (heir, spared)]
     assert representative in rest
