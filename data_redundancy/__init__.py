@@ -14,6 +14,7 @@ write and show a selection, `dr.load_selection` reads one, and `dr.write_gallery
 import importlib
 import os
 import warnings
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from data_redundancy.deprecation import accept_old_names
@@ -50,6 +51,7 @@ _HOMES = {
     "Dendrogram": "data_redundancy.clustering.dendrograms",
     **dict.fromkeys(("Dendrograms", "Selection", "cluster", "load_selection", "select"), "data_redundancy.api"),
 }
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
@@ -170,11 +172,12 @@ def write_gallery(
     if len(x) != selection.num_examples:
         requirement = f"must have one row per example, but has {len(x)} for {selection.num_examples} examples"
         raise InputError("embeddings", None, requirement)
-    if max_warnings < 0:
-        raise InputError("max_warnings", max_warnings, "must be at least 0")
+    if not isinstance(max_warnings, Integral) or max_warnings < 0:
+        raise InputError("max_warnings", max_warnings, "must be an integer of at least 0")
     labels, class_names, ids = _defaults_from(selection, labels, class_names, ids)
     classes, given, label_names = as_classes(labels, len(x), None)
-    train, names = arrays.split(classes, images=images, class_names=class_names or label_names, ids=ids)
+    class_names = label_names if class_names is None else class_names
+    train, names = arrays.split(classes, images=images, class_names=class_names, ids=ids)
     selected = arrays.selected(selection)
     height, errors = default_near_duplicate(selected), NO_PAIRS
     note = "Near-duplicates with different labels were not looked for."

@@ -372,7 +372,7 @@ def _pool(
 
 def _scores(scores: Any, method: str, score: str, num_examples: int) -> dict[str, np.ndarray]:
     """Returns the scores [N] that a method may use, by name."""
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise choice_error("method", method, METHODS)
     if scores is None or "scores" not in METHODS[method].needs:
         return {}
@@ -406,7 +406,7 @@ def _cluster(
         isinstance(memory_limit_gb, Real) and 0 < float(memory_limit_gb) < math.inf
     ):
         raise InputError("memory_limit_gb", memory_limit_gb, "must be a number greater than 0")
-    if not callable(progress) and progress not in (True, False, None):
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise InputError("progress", progress, "must be True, False or a function")
     bar = functools.partial(tqdm, desc="cluster", unit=" classes")
     return classwise.cluster_classes(

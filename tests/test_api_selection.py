@@ -269,3 +269,9 @@ def test_the_gallery_takes_labels_and_names_from_the_selection(digits, tmp_path)
     assert (tmp_path / "b" / "index.html").read_bytes() == path.read_bytes()
     dr.write_gallery(tmp_path / "c", bare, embeddings=x)
     assert page_content.read(tmp_path / "c")["dataset"]["class_names"] == ["0"]
+    names = np.array(sorted(set(texts)))
+    dr.write_gallery(tmp_path / "d", bare, embeddings=x, labels=np.searchsorted(names, texts), class_names=names)
+    assert page_content.read(tmp_path / "d")["dataset"]["class_names"] == names.tolist()
+    for max_warnings in ("3", 2.5, None, -1):
+        with pytest.raises(dr.InputError, match=r"^max_warnings"):
+            dr.write_gallery(tmp_path / "e", bare, embeddings=x, max_warnings=max_warnings)

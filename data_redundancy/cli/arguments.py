@@ -53,7 +53,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
     name, *rest = argv
     command = find_command(name)
     flags, overrides = _split(rest, command)
-    parsed, unknown = make_parser(command).parse_known_args(flags)
+    parsed, unknown = make_parser(command).parse_known_intermixed_args(flags)
     if unknown:
         raise _unknown(unknown[0], command)
     values = vars(parsed)

@@ -100,13 +100,13 @@ class ShardRule:
 
 
 def _formats() -> Sequence[str]:
-    from data_redundancy.exporting import FORMATS, LISTS
+    from data_redundancy.exporting.formats import FORMATS, LISTS
 
     return (*FORMATS, *LISTS)
 
 
 def _file_formats() -> Sequence[str]:
-    from data_redundancy.exporting.records import FILE_FORMATS
+    from data_redundancy.exporting.formats import FILE_FORMATS
 
     return FILE_FORMATS
 

@@ -11,8 +11,10 @@ from ml_collections import ConfigDict
 from data_redundancy.cli import config as configs
 from data_redundancy.cli.arguments import CommandLine
 from data_redundancy.errors import InputError
+from data_redundancy.experiment import config_files
 from data_redundancy.experiment.embedding_experiment import EmbeddingExperiment
 from data_redundancy.experiment.experiment import Experiment
+from data_redundancy.runtime import devices
 from data_redundancy.store import filesystems
 from data_redundancy.store.workdir import Workdir
 
@@ -62,14 +64,24 @@ def _check_embeddings(line: CommandLine) -> None:
         )
 
 
+def same_on_all_processes(line: CommandLine, config: ConfigDict) -> ConfigDict:
+    """Returns the config of the main process if it is remembered, because another job may replace it at any moment."""
+    if line.options["config"] is not None or devices.process_count() == 1:
+        return config
+    return config_files.from_json(devices.text_from_main(config.to_json()), "config.json of the main process")
+
+
 def make(line: CommandLine, config: ConfigDict) -> Experiment | EmbeddingExperiment:
     """Builds the experiment of a command line."""
-    options = line.options
+    options, dry_run = line.options, line.options["dry_run"]
     if options.get("embeddings") is not None:
         return EmbeddingExperiment(
-            config, embeddings=options["embeddings"], labels=options["labels"], out=options["out"]
+            config,
+            embeddings=options["embeddings"],
+            labels=options["labels"],
+            out=options["out"],
+            read_only=dry_run,
         )
-    dry_run = options["dry_run"]
     return Experiment(config, Workdir(options["workdir"], create=not dry_run), read_only=dry_run)
 
 

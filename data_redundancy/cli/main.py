@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if failed is None else failed.code
     sys.unraisablehook = _unraisable_hook
     stopping.install()
+    output.reserve_stdout()
     failed = _run(sys.argv[1:])
     code = 0 if failed is None else failed.code
     if failed and (processes := sys.modules.get("data_redundancy.runtime.processes")) and processes.is_watching():
@@ -149,6 +150,7 @@ def _run_on_experiment(line: "CommandLine", stage: Any) -> "CommandResult":
 
     config = experiments.check(line)
     processes.start(processes.resolve(**{option.name: line.options[option.name] for option in PROCESSES}))
+    config = experiments.same_on_all_processes(line, config)
     with experiments.removing_empty_directory(line.options["workdir"]):
         experiment: Experiment | EmbeddingExperiment = experiments.make(line, config)
         options = experiments.stage_options(line, stage)

@@ -1,5 +1,6 @@
 """What the command line prints: log lines on stderr, results on stdout."""
 
+import contextlib
 import json
 import logging
 import math
@@ -39,6 +40,14 @@ class _Handler(logging.Handler):
 
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         tqdm.write(f"{prefix}{self.format(record)}", file=sys.stderr)
+
+
+def reserve_stdout() -> None:
+    """Reserves stdout for `print_text`: what libraries write to it, as Gloo does, goes to stderr from now on."""
+    with contextlib.suppress(OSError, AttributeError):  # stdout or stderr may be closed
+        stdout, encoding = os.dup(sys.stdout.fileno()), sys.stdout.encoding
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        sys.stdout = os.fdopen(stdout, "w", encoding=encoding)
 
 
 def print_text(text: str) -> None:

@@ -20,6 +20,7 @@ def load(
     class_names: Sequence[str] = (),
     stream: bool = False,
     catalog_dir: str | PathLike[str] | None = None,
+    may_write: bool = True,
 ) -> Dataset:
     """Reads a data set, with or without its images.
 
@@ -35,11 +36,14 @@ def load(
             sets only.
         catalog_dir: the directory of the list of all records, which streaming needs; by default `catalog` in the
             directory of the data set. If the list is missing it is written, which reads the whole data set once.
+        may_write: whether to write a missing list of all records.
 
     Returns:
         The data set. Reading the same source again gives the same arrays.
 
     Raises:
+        NotPreparedError: if a TFDS data set is not prepared, or its list of records is missing and `may_write` is
+            false.
         InputError: if the source is missing or is not an image-classification data set of uint8 images.
     """
     if not name:
@@ -51,7 +55,9 @@ def load(
         if version:
             raise InputError("version", version, f"must be empty for {name}, because an .npz file has no version")
         return npz.load(name, train_split=train_split, test_split=test_split, class_names=class_names)
-    load_tfds = functools.partial(source.load_streamed, catalog_dir=catalog_dir) if stream else source.load
+    load_tfds = source.load
+    if stream:
+        load_tfds = functools.partial(source.load_streamed, catalog_dir=catalog_dir, may_write=may_write)
     return load_tfds(
         name,
         version=version,

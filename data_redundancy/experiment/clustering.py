@@ -86,8 +86,7 @@ def announce(workload: Workload, labels: list[int]) -> None:
     Raises:
         InputError: if a class does not fit into memory.
     """
-    with arguments_named(_FIELDS):
-        strategies = [workload.strategy(label) for label in labels]
+    strategies = _strategies(workload, labels)
     sizes = sorted({s.num_rows for s in strategies})
     depth = max(s.num_merges / max(1, s.num_rows - 1) for s in strategies)
     algorithms = collections.Counter(_STEPS[s.algorithm] for s in strategies)
@@ -103,13 +102,24 @@ def announce(workload: Workload, labels: list[int]) -> None:
         else ", ".join(f"{name} for {count:,}" for name, count in algorithms.items()),
         gigabytes_text(_peak_bytes(workload, strategies)),
         gigabytes_text(workload.memory_limit),
-        duration_text(expected_seconds(strategies)),
+        duration_text(expected_seconds(workload, labels)),
     )
 
 
-def expected_seconds(strategies: list[strategy.Strategy]) -> float:
-    """Returns the seconds that clustering is expected to take on the processes of this job."""
-    return sum(s.seconds for s in strategies) / strategy.speed() / devices.process_count()
+def expected_seconds(workload: Workload, labels: list[int]) -> float:
+    """Returns the seconds that clustering is expected to take on the processes of this job.
+
+    Raises:
+        InputError: if a class does not fit into memory.
+    """
+    if not labels:
+        return 0.0
+    return sum(s.seconds for s in _strategies(workload, labels)) / strategy.speed() / devices.process_count()
+
+
+def _strategies(workload: Workload, labels: list[int]) -> list[strategy.Strategy]:
+    with arguments_named(_FIELDS):
+        return [workload.strategy(label) for label in labels]
 
 
 def _peak_bytes(workload: Workload, strategies: list[strategy.Strategy]) -> float:

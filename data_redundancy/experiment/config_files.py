@@ -21,11 +21,6 @@ _FIX = "Configs start from data_redundancy.configs.default"
 _LONGEST_GIST = 500
 
 
-def field_names(config: ConfigDict) -> list[str]:
-    """Returns the fields of a config as SECTION.FIELD, in order."""
-    return [f"{section}.{name}" for section in config for name in config[section]]
-
-
 def load_default() -> ConfigDict:
     """Returns the shipped default config."""
     return load(DEFAULT)

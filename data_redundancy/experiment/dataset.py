@@ -30,11 +30,16 @@ def prepared_version(config: ConfigDict) -> str | None:
     return config.dataset.version or (DEFAULT_VERSION if prepares else None)
 
 
-def load(config: ConfigDict) -> data.Dataset:
+def load(config: ConfigDict, *, may_write: bool = True) -> data.Dataset:
     """Loads the data set of a config.
 
+    Args:
+        config: a config.
+        may_write: whether to write the list of the records of a streamed data set if it is missing.
+
     Raises:
-        InputError: if it is not prepared yet, or cannot be read.
+        NotPreparedError: if the data set is not prepared yet, or the list is missing and `may_write` is false.
+        InputError: if the data set cannot be read.
     """
     dataset, version = config.dataset, prepared_version(config)
     try:
@@ -48,6 +53,7 @@ def load(config: ConfigDict) -> data.Dataset:
                 class_names=tuple(dataset.class_names),
                 stream=config.input.mode == "stream",
                 catalog_dir=config.input.catalog_dir,
+                may_write=may_write,
             )
     except NotPreparedError:
         if config.prepare.source is None:
@@ -61,17 +67,6 @@ def load(config: ConfigDict) -> data.Dataset:
         ) from None
     _log(loaded, streamed=config.input.mode == "stream")
     return loaded
-
-
-def check_readable(config: ConfigDict) -> None:
-    """Raises NotPreparedError if the list of records does not exist, so that loading the data set would write it."""
-    dataset, settings = config.dataset, config.input
-    if settings.mode != "stream":
-        return
-    root = resolve_data_dir(settings.catalog_dir or dataset.data_dir) / dataset.name
-    pattern = "*/*.npz" if settings.catalog_dir else "*/catalog/*.npz"
-    if not any(root.glob(pattern)):
-        raise NotPreparedError("dataset.name", dataset.name, "has no list of its records yet", "Run 'prepare' first")
 
 
 def _log(dataset: data.Dataset, *, streamed: bool) -> None:

@@ -35,7 +35,7 @@ class EmbeddingExperiment:
         shown_out: the same directory as it was passed, for messages.
     """
 
-    def __init__(self, config: ConfigDict, *, embeddings: str, labels: str | None, out: str):
+    def __init__(self, config: ConfigDict, *, embeddings: str, labels: str | None, out: str, read_only: bool = False):
         """Checks that the selection can be written; reads nothing yet.
 
         Args:
@@ -43,6 +43,7 @@ class EmbeddingExperiment:
             embeddings: PATH or PATH:NAME of the embeddings.
             labels: PATH or PATH:NAME of the labels; None if they are in the file of the embeddings.
             out: directory to write; it must be empty or not exist.
+            read_only: whether to skip the check that writes a temporary file; for previews.
 
         Raises:
             InputError: if `out` cannot be written or is not empty, or the method ranks by scores.
@@ -51,7 +52,9 @@ class EmbeddingExperiment:
         self.config, self.shown_out = config, out
         self.out = filesystems.locate(out, "out")
         self._sources = embeddings, labels
-        _check_writable(self.out, out)
+        _check_empty(self.out, out)
+        if not (read_only or filesystems.is_remote(self.out)):
+            _check_writable(self.out, out)
 
     @functools.cached_property
     def examples(self) -> embedding_files.LabelledEmbeddings:
@@ -165,20 +168,22 @@ def _check_needs_no_scores(method: str) -> None:
         )
 
 
-def _check_writable(directory: epath.Path, out: str) -> None:
-    """Raises InputError, before any work is done, if `directory` is not empty or cannot be created."""
-    remote = filesystems.is_remote(directory)
-    if remote:
+def _check_empty(directory: epath.Path, out: str) -> None:
+    """Raises InputError, before any work is done, if `directory` is not empty."""
+    if filesystems.is_remote(directory):
         filesystems.check_bucket(directory, "out")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError("out", out, "exists and is not empty", "Name another directory")
-    if not remote:
-        existing = next(parent for parent in directory.parents if parent.exists())
-        try:
-            with tempfile.TemporaryFile(dir=existing):
-                pass
-        except OSError as error:
-            raise InputError("out", out, f"cannot be written ({error.strerror})", "Name another directory") from None
+
+
+def _check_writable(directory: epath.Path, out: str) -> None:
+    """Raises InputError if a local `directory` cannot be created."""
+    existing = next(parent for parent in directory.parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError("out", out, f"cannot be written ({error.strerror})", "Name another directory") from None
 
 
 def _base_name(path: str) -> str:

@@ -11,7 +11,7 @@ from data_redundancy import data, training
 from data_redundancy.clustering.dendrograms import ClassDendrograms
 from data_redundancy.experiment import clustering
 from data_redundancy.experiment.answers import Answers
-from data_redundancy.experiment.dataset import check_fractions, check_readable, load
+from data_redundancy.experiment.dataset import check_fractions, load
 from data_redundancy.experiment.fingerprints import Fingerprints
 from data_redundancy.experiment.pools import Pools
 from data_redundancy.experiment.score_runs import ScoreRuns
@@ -34,9 +34,7 @@ class _Parts:
 
     @functools.cached_property
     def dataset(self) -> data.Dataset:
-        if self._read_only:
-            check_readable(self._config)
-        return load(self._config)
+        return load(self._config, may_write=not self._read_only)
 
     @functools.cached_property
     def trainer(self) -> training.Trainer:

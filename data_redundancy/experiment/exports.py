@@ -16,7 +16,7 @@ from data_redundancy.data.tfds.builder import open_prepared
 from data_redundancy.errors import InputError, did_you_mean
 from data_redundancy.experiment.dataset import DEFAULT_VERSION
 from data_redundancy.experiment.experiment import Experiment
-from data_redundancy.exporting import contents, driver
+from data_redundancy.exporting import contents, driver, formats
 from data_redundancy.exporting.contents import Contents
 from data_redundancy.exporting.format import Description
 from data_redundancy.exporting.source import NpzSource, Source, TfdsSource
@@ -66,7 +66,7 @@ def check_free(
     experiment: Experiment, selection: epath.Path, out: pathlib.Path, format_name: str, *, overwrite: bool
 ) -> None:
     """Raises InputError if `out` cannot be written, or would replace the workdir or the selection."""
-    if format_name in exporting.LISTS:
+    if format_name in formats.LISTS:
         driver.check_file_free(out, overwrite=overwrite)
         return
     paths = (experiment.workdir.root, selection)
@@ -177,7 +177,7 @@ class ExportFormat:
     """The format of an export.
 
     Attributes:
-        name: name of the format, one of `exporting.FORMATS`.
+        name: name of the format, one of `formats.FORMATS`.
         file_format: file format of a TFDS data set, `tfrecord` or `array_record`; None for the format of the source.
         splits: other splits to copy: `all`, `none`, or names separated by commas.
         num_shards: number of files per split; None to choose it by the size of the split.

@@ -106,6 +106,7 @@ def _results(experiment: Experiment) -> list[TrialResult]:
     """Returns the results of all trials of the sweep, after running the unfinished trials."""
     trials = experiment.trials
     specs = trial_grid.make_specs(trial_grid.keys(experiment.config), experiment.selections)
+    experiment.release()
     results = trial_grid.find_results(trials, specs)
     if len(results) == len(specs):
         return results

@@ -1,26 +1,22 @@
 """Exporting the kept examples: as a TFDS data set, in other formats, or as keep lists."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data_redundancy.exporting.contents import Contents
-from data_redundancy.exporting.format import Format
-
-FORMATS = ("tfds", "webdataset", "huggingface", "imagefolder")
-"""The formats of data sets with images."""
-LISTS = ("txt", "csv", "parquet", "npy")
-"""The formats of keep lists, which are one file each."""
+if TYPE_CHECKING:  # the command line imports `formats` for its help, without JAX
+    from data_redundancy.exporting.contents import Contents
+    from data_redundancy.exporting.format import Format
 
 _WRITERS = {"webdataset": "WebDataset", "huggingface": "HuggingFace", "imagefolder": "ImageFolder"}
 
 
-def writer(name: str, contents: Contents, *, file_format: str | None = None) -> Format:
+def writer(name: str, contents: "Contents", *, file_format: str | None = None) -> "Format":
     """Returns the writer of a format. Imports the packages that the format needs.
 
     Args:
-        name: one of FORMATS.
+        name: one of `formats.FORMATS`.
         contents: the examples to write.
-        file_format: the file format of a TFDS data set, `tfrecord` or `array_record`; by default that of the source.
+        file_format: one of `formats.FILE_FORMATS`, for a TFDS data set; by default that of the source.
             Ignored for other formats.
 
     Raises:

@@ -17,8 +17,6 @@ from data_redundancy.errors import InputError
 from data_redundancy.store import filesystems
 from data_redundancy.store.filesystems import reason
 
-FILE_FORMATS = ("tfrecord", "array_record")
-
 _BUFFER = 2**20
 _ARRAY_RECORDS = 16
 """The number of records of an ArrayRecord file that are read at once."""

@@ -19,7 +19,7 @@ from data_redundancy.data.tfds.builder import (
 )
 from data_redundancy.data.tfds.catalog import digest_of
 from data_redundancy.errors import InputError
-from data_redundancy.exporting import records
+from data_redundancy.exporting import formats, records
 from data_redundancy.exporting.format import Example
 from data_redundancy.exporting.records import Record
 from data_redundancy.exporting.values import flat_features
@@ -101,12 +101,12 @@ class TfdsSource:
                 at the time of the selection; a record that differs raises an error.
 
         Raises:
-            InputError: naming `name`, if the data set is stored in another format than `records.FILE_FORMATS`.
+            InputError: naming `name`, if the data set is stored in another format than `formats.FILE_FORMATS`.
         """
         info = builder.info
         self.file_format = info.file_format.value
-        if self.file_format not in records.FILE_FORMATS:
-            allowed = ", ".join(records.FILE_FORMATS)
+        if self.file_format not in formats.FILE_FORMATS:
+            allowed = ", ".join(formats.FILE_FORMATS)
             requirement = f"must be stored as one of {allowed} to be exported, but is stored as {self.file_format}"
             raise InputError("name", info.full_name, requirement)
         self.builder = builder

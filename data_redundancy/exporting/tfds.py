@@ -37,7 +37,7 @@ class Tfds:
 
         Args:
             contents: the contents of the export, of an `NpzSource`.
-            file_format: one of `records.FILE_FORMATS`; by default TFRecord.
+            file_format: one of `formats.FILE_FORMATS`; by default TFRecord.
 
         Raises:
             InputError: naming `class_names`, if TFDS cannot store a name.
@@ -122,7 +122,7 @@ class TfdsOfTfds(Tfds):
 
         Args:
             contents: the contents of the export, of a `TfdsSource`.
-            file_format: one of `records.FILE_FORMATS`; by default that of the source.
+            file_format: one of `formats.FILE_FORMATS`; by default that of the source.
 
         Raises:
             InputError: naming `class_names`, if TFDS cannot store a name; naming `name`, if the source has a feature

@@ -23,10 +23,10 @@ class ComparedSelection:
     """A selection to compare.
 
     Attributes:
-        argument: how the user named it.
-        fingerprint: what it was made from.
-        kept: [N] bool.
-        examples: its table of examples, one row each.
+        argument: the selection as the user passed it.
+        fingerprint: fingerprint of the selection.
+        kept: [N] bool, whether each example is kept.
+        examples: the table examples.parquet, with one row per example.
     """
 
     argument: str
@@ -35,7 +35,7 @@ class ComparedSelection:
     examples: pa.Table
 
     def column(self, name: str) -> pa.ChunkedArray | None:
-        """Returns a column of the examples, None where all its values are missing."""
+        """Returns a column of the examples, or None if all its values are missing."""
         values = self.examples[name]
         return None if values.null_count == len(values) else values
 
@@ -44,7 +44,7 @@ def read_selection(directory: epath.Path, argument: str) -> ComparedSelection:
     """Reads a selection from its directory.
 
     Raises:
-        InputError: if it is damaged or does not exist.
+        InputError: if the selection is damaged or does not exist.
     """
     examples, manifest = artifacts.read_examples(directory), manifests.read(directory)
     assert manifest is not None
@@ -52,7 +52,7 @@ def read_selection(directory: epath.Path, argument: str) -> ComparedSelection:
 
 
 def check_same_data(a: ComparedSelection, b: ComparedSelection) -> None:
-    """Raises InputError, saying what differs, unless both are of the same examples."""
+    """Raises InputError, with the differences, unless both selections are from the same examples."""
     digests = {chosen.fingerprint.get("dataset.train_digest") for chosen in (a, b)} - {None}
     if len(a.kept) != len(b.kept):
         differing = [f"{len(a.kept):,} and {len(b.kept):,} examples"]
@@ -62,8 +62,8 @@ def check_same_data(a: ComparedSelection, b: ComparedSelection) -> None:
         differing = [text for name in ("label", "tfds_id", "file_name") if (text := _first_difference(a, b, name))]
     if differing:
         raise InputError(
-            f"{a.argument} and {b.argument}",
-            None,
+            "selections",
+            f"{a.argument} {b.argument}",
             f"are of different data sets: {'; '.join(differing)}",
             "Compare two selections of the same data set",
         )
@@ -88,9 +88,9 @@ class Comparison:
     """The overlap of two selections.
 
     Attributes:
-        labels: [N] the classes of the examples, numbered from 0; all 0 where they are unknown.
-        pruned: overlap of the examples that they prune.
-        kept: overlap of the examples that they keep.
+        labels: [N] integers, the classes of the examples, numbered from 0; all 0 if unknown.
+        pruned: overlap of the pruned examples.
+        kept: overlap of the kept examples.
         kappa: agreement beyond chance, Cohen's kappa.
     """
 
@@ -103,7 +103,7 @@ class Comparison:
 def compare(a: ComparedSelection, b: ComparedSelection) -> Comparison:
     """Compares two selections of the same data set."""
     label = _either(a, b, "label")
-    # Numbered anew: the labels of embeddings from elsewhere may be far apart.
+    # Labels are renumbered, since labels of other sources may be very large.
     labels = np.zeros(len(a.kept), int) if label is None else np.unique(label.to_numpy(), return_inverse=True)[1]
     return Comparison(
         labels=labels,
@@ -124,7 +124,7 @@ def comparison_lines(a: ComparedSelection, b: ComparedSelection, comparison: Com
 
 
 def _either(a: ComparedSelection, b: ComparedSelection, name: str) -> pa.ChunkedArray | None:
-    """A column of the one that has it: both are of the same examples."""
+    """Returns a column of either selection; both are from the same examples."""
     column = a.column(name)
     return b.column(name) if column is None else column
 
@@ -159,15 +159,15 @@ def _overlaps(pruned: Overlap, kept: Overlap) -> str:
 
 def _in_words(pruned: Overlap, kappa: float) -> list[str]:
     if not pruned.std:
-        return ["Selections of these sizes cannot overlap in any other number: there is nothing to tell from chance."]
+        return ["Selections of these sizes always have this overlap, so that it cannot differ from chance."]
     low, high = pruned.interval()
     verdict = (
         "more than by chance" if pruned.both > high else "less than by chance" if pruned.both < low else "as by chance"
     )
     text = (
-        f"Of the {min(pruned.size_a, pruned.size_b):,} images that the smaller prunes, the other prunes "
-        f"{percent_fixed(pruned.of_smaller)}: {verdict}. Agreement beyond chance (Cohen's kappa): {kappa:.3f}; two "
-        "independent draws with as many of every class have 0, the same selection has 1."
+        f"Of the {min(pruned.size_a, pruned.size_b):,} images that one selection prunes, the other also prunes "
+        f"{percent_fixed(pruned.of_smaller)}: {verdict}. Agreement beyond chance (Cohen's kappa): {kappa:.3f}; it is 0 "
+        "for independent random selections with the same class sizes, and 1 for identical selections."
     )
     return textwrap.wrap(text, 110)
 
@@ -190,7 +190,7 @@ def _classes(a: ComparedSelection, b: ComparedSelection, label: pa.ChunkedArray,
     ]
     headers = ["class", "images", "A keeps", "B keeps", "B - A, pp", "pruned by both"]
     table = tabulate(rows, headers, disable_numparse=True, colalign=("left", *["right"] * 5))
-    return ["Classes, those that differ most first:", "", table, *_more(len(shares), _CLASSES, "classes")]
+    return ["Classes, with the largest differences first:", "", table, *_more(len(shares), _CLASSES, "classes")]
 
 
 def _only(letter: str, only: np.ndarray, a: ComparedSelection, b: ComparedSelection) -> list[str]:

@@ -27,6 +27,8 @@ from data_redundancy.runtime import processes
 AXIS = "devices"
 """Name of the mapped axis, which collectives inside a mapped function use, as in BatchNorm."""
 
+_JOB_NAME = re.compile(r"(.+)-(\d+)-[0-9a-f]{8}")
+
 
 def pmap(function: Callable, *, in_axes: Any, out_axes: Any, donate_argnums: tuple[int, ...] = ()) -> Callable:
     """Maps `function` over all devices, with the axis name `AXIS`.
@@ -156,12 +158,17 @@ def job_name() -> str:
     return gather_rows(np.array([name.encode()], "S96"))[0].decode()
 
 
+def is_job_name(text: str) -> bool:
+    """Returns whether a text has the form of a name of `job_name`."""
+    return _JOB_NAME.fullmatch(text) is not None
+
+
 def may_be_running(job: str) -> bool:
     """Returns whether the job with this name may still be running, which cannot be excluded for jobs of other hosts.
 
     May be called on the main process only.
     """
-    parts = re.fullmatch(r"(.+)-(\d+)-[0-9a-f]+", job)
+    parts = _JOB_NAME.fullmatch(job)
     if parts is None or parts[1] != _host():
         return True
     # A job that had the id of this process has ended; so a restarted container removes the files of its last run.
@@ -250,10 +257,24 @@ def call_on_main(function: Callable[[], Any]) -> Any:
 
     Processes do not see a file that another job writes, or one on a shared disk, at the same moment. They use this
     where they must agree on what they do.
+
+    Raises:
+        InputError: on every process, if `function` raises it.
     """
     if jax.process_count() == 1:
         return function()
-    return json.loads(text_from_main(json.dumps(function()) if is_main_process() else ""))
+    if not is_main_process():
+        found = json.loads(text_from_main(""))
+        if "error" in found:
+            raise InputError(*found["error"])
+        return found["result"]
+    try:
+        result = function()
+    except InputError as error:
+        # The other processes wait for a result.
+        text_from_main(json.dumps({"error": error.args}, default=str))
+        raise
+    return json.loads(text_from_main(json.dumps({"result": result})))["result"]
 
 
 def _local_sharding(spec: PartitionSpec) -> NamedSharding:

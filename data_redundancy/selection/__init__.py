@@ -111,7 +111,7 @@ def select(
         InputError: the method, the allocation or an option is unknown; the prune fraction is out of range or too large
             to keep one example of every class; the seed is negative; or the pool lacks what is needed.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise choice_error("method", method, METHODS)
     options = {
         "seed": seed,
@@ -170,7 +170,7 @@ def expected_cost(
 
 
 def _allocate(pool: Pool, prune_fraction: float, name: str) -> dict[int, int]:
-    if name not in ALLOCATIONS:
+    if name not in tuple(ALLOCATIONS):
         raise choice_error("allocation", name, ALLOCATIONS)
     class_sizes = pool.class_sizes()
     num_pruned = allocation.num_pruned(len(pool.labels), prune_fraction)

@@ -79,7 +79,7 @@ def run(experiment: Experiment, options: Options) -> AnswerResult:
         reported = _report(experiment, question, found, chosen)
     except BaseException:
         if devices.is_main_process():
-            log.info("%s", result.text())
+            log.warning("%s", result.text())  # shown even with --quiet, because the report lacks it
         raise
     return dataclasses.replace(result, reported=reported)
 

@@ -64,6 +64,7 @@ def run(experiment: Experiment, options: NoOptions) -> ClusterResult:
         _begin(experiment, workload)
     devices.barrier("began the dendrograms")
     _cluster(experiment, workload, embeddings, todo)
+    experiment.release()
     devices.barrier("wrote the dendrograms")
     return result
 
@@ -119,6 +120,6 @@ def _preview(experiment: Experiment) -> Step:
         return step("cluster", "a dendrogram of every class", done=None)
     _, workload = _workload(experiment)
     todo, total = _todo(experiment, workload), len(workload.classes)
-    seconds = clustering.expected_seconds([workload.strategy(label) for label in todo]) if todo else 0
+    seconds = clustering.expected_seconds(workload, todo)
     what = f"dendrograms of {len(todo) or total:,} of {total:,} classes"
     return step("cluster", what, done=not todo, seconds=seconds)

@@ -27,14 +27,13 @@ import pathlib
 
 from etils import epath
 
-from data_redundancy import exporting
 from data_redundancy.errors import InputError, arguments_named
 from data_redundancy.experiment import dataset as datasets
 from data_redundancy.experiment import exports
 from data_redundancy.experiment.experiment import Experiment
 from data_redundancy.experiment.preview import Step
 from data_redundancy.experiment.result import CommandResult
-from data_redundancy.exporting import driver, keep_lists
+from data_redundancy.exporting import driver, formats, keep_lists
 from data_redundancy.exporting.source import local_files
 from data_redundancy.runtime import devices
 from data_redundancy.store import artifacts
@@ -49,7 +48,7 @@ class Options:
     Attributes:
         selection: name of a selection in the workdir, or the directory of any selection.
         out: path of the directory or file to write.
-        format: one of `exporting.FORMATS` or `exporting.LISTS`.
+        format: one of `formats.FORMATS` or `formats.LISTS`.
         file_format: file format of a TFDS data set, `tfrecord` or `array_record`; None for the format of the source.
         splits: other splits to copy: `all`, `none`, or names separated by commas; None for all.
         num_shards: number of files per split; None to choose it by the size of the split.
@@ -66,12 +65,15 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises InputError for an option that the chosen format does not have."""
-        takers = {"file_format": ("tfds",), "splits": exporting.FORMATS, "num_shards": exporting.FORMATS}
-        for name, formats in takers.items():
+        takers = {"file_format": ("tfds",), "splits": formats.FORMATS, "num_shards": formats.FORMATS}
+        for name, those_with in takers.items():
             value = getattr(self, name)
-            if value is not None and self.format not in formats:
+            if value is not None and self.format not in those_with:
                 raise InputError(
-                    name, value, f"is an option of format={' or '.join(formats)} only, not of {self.format}", "Omit it"
+                    name,
+                    value,
+                    f"is an option of format={' or '.join(those_with)} only, not of {self.format}",
+                    "Omit it",
                 )
 
 
@@ -101,7 +103,7 @@ def run(experiment: Experiment, options: Options) -> ExportResult:
     exports.check_free(experiment, selection, out, options.format, overwrite=options.overwrite)
     dataset = experiment.dataset
     keep = exports.read_keep(selection, dataset)
-    if options.format in exporting.LISTS:
+    if options.format in formats.LISTS:
         _write_list(out, options.format, selection)
         log.info("export: %s kept, listed (%s)", f"{len(keep):,}", workdir.show(epath.Path(out)))
         return ExportResult(str(selection), str(out), options.format, {dataset.train.name: len(keep)})

@@ -134,13 +134,13 @@ def _write(config: ConfigDict) -> None:
 def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
     """Returns the steps of the command."""
     del options
-    config = experiment.config
-    if config.dataset.name.endswith(".npz") or config.prepare.source is None:
-        if config.input.mode == "memory":
+    config, name = experiment.config, experiment.config.dataset.name
+    if name.endswith(".npz") or config.prepare.source is None:
+        done = config.input.mode == "memory" or if_prepared(lambda: experiment.dataset) is not None
+        if done:
             _check_selections(experiment)
-        else:
-            if_prepared(lambda: _check_selections(experiment))
-        return [step("prepare", f"{config.dataset.name} is read as it is", done=True)]
+        what = f"{name} is read as it is" if done else f"the list of the records of {name}"
+        return [step("prepare", what, done=done)]
     _check_named(config)
     directory = _directory(config)
     if directory.exists():

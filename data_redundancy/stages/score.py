@@ -64,6 +64,7 @@ def run(experiment: Experiment, options: NoOptions) -> ScoreResult:
         log.info("score: already done, skipped (%s)", directory)
     elif len(todo) < len(seeds):
         log.info("score: %d of %d runs already done, skipped", len(seeds) - len(todo), len(seeds))
+    experiment.release()
     experiment.trials.announce("score", len(todo))
     for seed in seeds:
         if seed in todo:

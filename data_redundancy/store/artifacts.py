@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,7 @@ from data_redundancy.errors import InputError
 from data_redundancy.runtime import devices
 from data_redundancy.selection.result import SelectionArrays
 from data_redundancy.store import directories, files, filesystems, manifests
+from data_redundancy.store.filesystems import reason
 from data_redundancy.store.manifests import MANIFEST
 
 CHUNK_BYTES = 4 * 2**20
@@ -97,7 +99,7 @@ def read_dendrograms(
         # Parsed in this thread: NumPy parses headers by `ast`, which in Python 3.11 sometimes fails in several threads
         # ("AST constructor recursion depth mismatch").
         contents = readers.map(lambda path: path.read_bytes(), paths.values())
-        return dict(zip(paths, map(_parse_dendrogram, contents), strict=True))
+        return {label: _parse_dendrogram(paths[label], of) for label, of in zip(paths, contents, strict=True)}
 
 
 def remove_dendrograms(directory: epath.Path) -> None:
@@ -173,8 +175,13 @@ def write_selection(
 
 
 def read_keep(directory: epath.Path) -> np.ndarray:
-    """Reads the keep list [K] int64 of a selection."""
-    with (directory / "keep.npy").open("rb") as file:
+    """Reads the keep list [K] int64 of a selection.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    path = directory / "keep.npy"
+    with _damage_named(path), path.open("rb") as file:
         return np.load(file)
 
 
@@ -222,14 +229,28 @@ def write_scores(directory: epath.Path, scores: np.ndarray, fingerprint: Mapping
 
 
 def read_scores(directory: epath.Path) -> np.ndarray:
-    """Reads scores [N] float32."""
-    with (directory / "scores.npy").open("rb") as file:
+    """Reads scores [N] float32.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    path = directory / "scores.npy"
+    with _damage_named(path), path.open("rb") as file:
         return np.load(file)
 
 
-def _parse_dendrogram(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(io.BytesIO(content)) as arrays:
+def _parse_dendrogram(path: epath.Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    with _damage_named(path), np.load(io.BytesIO(content)) as arrays:
         return arrays["members"], arrays["linkage"]
+
+
+@contextlib.contextmanager
+def _damage_named(path: epath.Path) -> Iterator[None]:
+    """Raises InputError with the path of a NumPy file that is missing or damaged."""
+    try:
+        yield
+    except (ValueError, EOFError, KeyError, FileNotFoundError, zipfile.BadZipFile) as error:
+        raise InputError(path, None, f"is missing or damaged ({reason(error)})", "Remove it and run again") from None
 
 
 def _names(labels: np.ndarray | None, class_names: Sequence[str] | None) -> list[str] | None:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -160,10 +161,13 @@ def _renamed(new: epath.Path, path: epath.Path) -> bool:
 
 def _remove_stale_partials(path: epath.Path) -> None:
     """Removes what killed jobs left beside `path`; what jobs on other hosts left, only if it is old."""
-    for partial in [p for suffix in ("partial", "old") for p in path.parent.glob(f"{path.name}.*.{suffix}")]:
-        job = partial.name.removeprefix(f"{path.name}.").rpartition(".")[0]
+    name = re.compile(re.escape(path.name) + r"\.(?P<job>.+)\.(partial|old)")
+    for partial in path.parent.iterdir() if path.parent.is_dir() else ():
+        match = name.fullmatch(partial.name)
+        if match is None or not devices.is_job_name(match["job"]):
+            continue
         with contextlib.suppress(FileNotFoundError):
-            if not devices.may_be_running(job) or time.time() - os.path.getmtime(partial) > _STALE_S:
+            if not devices.may_be_running(match["job"]) or time.time() - os.path.getmtime(partial) > _STALE_S:
                 shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -83,7 +83,7 @@ def read_json(path: epath.Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(path, None, f"must be a JSON file ({error})", "Remove it and run again") from None
 
 

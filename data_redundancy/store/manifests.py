@@ -30,8 +30,16 @@ def make(fingerprint: Mapping[str, Any], **about: Any) -> dict[str, Any]:
 
 
 def read(directory: epath.Path) -> dict[str, Any] | None:
-    """Returns the manifest of an artifact, or None if there is no complete artifact in `directory`."""
-    return files.read_json(directory / MANIFEST)
+    """Returns the manifest of an artifact, or None if there is no complete artifact in `directory`.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    path = directory / MANIFEST
+    manifest = files.read_json(path)
+    if manifest is not None and not (isinstance(manifest, dict) and isinstance(manifest.get("fingerprint"), dict)):
+        raise InputError(path, None, "must be a JSON object with a fingerprint", "Remove it and run again")
+    return manifest
 
 
 def is_complete(directory: epath.Path, fingerprint: Mapping[str, Any]) -> bool:

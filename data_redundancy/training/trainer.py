@@ -87,7 +87,7 @@ class Trainer:
 
         Args:
             report: called with the seconds per step of a run, which is its share of the time if runs are trained in
-                parallel, and the number of steps of the run.
+                parallel, and the last step of the run.
         """
         self._report_speed = report
 
@@ -263,7 +263,7 @@ class Trainer:
                     with stopwatch.excluded():
                         for writer, of_run in zip(writers, scalars, strict=False):
                             writer.write(stop, {**of_run, "learning_rate": float(rates[stop - 1])}, timing)
-                        self._speed_known(timing, runs)
+                        self._speed_known(timing, len(runs), last)
                 if save or stopped:
                     with stopwatch.excluded():
                         for writer in writers:
@@ -277,11 +277,11 @@ class Trainer:
             profile.at(step, state)
         return state, step, stopped
 
-    def _speed_known(self, timing: dict[str, float], runs: Sequence[Run]) -> None:
+    def _speed_known(self, timing: dict[str, float], num_runs: int, last_step: int) -> None:
         """Calls the function of `on_first_speed`, if the timing is not empty and the function was not called before."""
         if timing and self._report_speed is not None:
             report, self._report_speed = self._report_speed, None
-            report(seconds_per_step(timing) / len(runs), runs[0].num_steps)
+            report(seconds_per_step(timing) / num_runs, last_step)
 
     def _call_back(
         self, step: int, state: TrainState, milestones: Milestones, checkpoints: Sequence[Checkpoints]

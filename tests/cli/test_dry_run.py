@@ -1,6 +1,7 @@
 """--dry_run: what would run and what would be skipped, how long it takes, and that nothing is written."""
 
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from data_redundancy.cli.commands import COMMANDS
 from data_redundancy.stages import run
+from helpers import imagenet_like
 from helpers.command import error_line, run_here, tree, unpack_old_workdir, write_digits
 
 FLAGS = {
@@ -86,6 +88,25 @@ def test_a_settled_answer(capfd, tmp_path):
     found = actions(steps(capfd, "answer", "--workdir=w", "--fraction=0.2"))
     assert ("answer", "skip") in found
     assert found[-1] == ("report", "run")
+
+
+def test_records_that_are_not_listed_yet(capfd, tmp_path):
+    """A command that streams images lists the records first; its dry run does not, whatever other lists exist."""
+    imagenet_like.write(tmp_path / "data")
+    data = ("--config.dataset.name=imagenet_like", f"--config.dataset.data_dir={tmp_path / 'data'}")
+    argv = ("--config=digits", "--config.prepare.source=none", "--workdir=w", *data, "--config.input.mode=stream")
+    argv += (
+        "--config.dataset.test_split=validation",
+        "--config.input.catalog_dir=lists",
+        "--config.input.image_size=32",
+    )
+    assert actions(steps(capfd, "prepare", *argv)) == [("prepare", "run")]
+    assert run_here(capfd, "prepare", *argv).code == 0
+    assert actions(steps(capfd, "prepare", *argv)) == [("prepare", "skip")]
+    listed = pathlib.Path("lists/imagenet_like/5.1.0/train.npz")
+    listed.unlink()
+    assert actions(steps(capfd, "prepare", *argv)) == [("prepare", "run")]
+    assert actions(steps(capfd, "train", *argv)) == [("train", "run")]
 
 
 def test_a_selection_of_embeddings(capfd):

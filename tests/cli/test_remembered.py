@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from data_redundancy.cli import arguments, experiments
 from data_redundancy.experiment import config_files
+from data_redundancy.runtime import devices
 from helpers.command import error_line, run_here, tree, unpack_old_workdir, write_digits
 
 CONFIG = pathlib.Path("w/config.json")
@@ -51,6 +53,16 @@ def test_a_given_config_replaces_the_remembered_one(capfd):
     expected = config_files.load("digits")
     expected.dataset.name = "d.npz"
     assert remembered() == json.loads(expected.to_json())
+
+
+def test_processes_take_the_config_that_the_main_process_remembers(monkeypatch):
+    """Another job may replace config.json after one process has read it."""
+    of_main, own = config_files.load("cifar10"), config_files.load("digits")
+    monkeypatch.setattr(devices, "process_count", lambda: 2)
+    monkeypatch.setattr(devices, "text_from_main", lambda text: of_main.to_json())
+    found = experiments.same_on_all_processes(arguments.parse(["train", "--workdir=w"]), own)
+    assert found.to_json() == of_main.to_json()
+    assert experiments.same_on_all_processes(arguments.parse(["train", "--workdir=w", "--config=digits"]), own) is own
 
 
 @pytest.mark.parametrize("home", [False, True])

@@ -58,7 +58,7 @@ def test_values(rule, text, value):
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        *((COUNT, text) for text in ("", "0", "11", "1.0", "1e0", "0x1", "one", "1 0", "١", "nan", "9" * 10_000)),
+        *((COUNT, text) for text in ("", "0", "11", "1.0", "1e0", "0x1", "one", "1 0", "\u0661", "nan", "9" * 10_000)),
         *((SHARE, text) for text in ("1", "-1", "nan", "inf", "-inf", "1e999", "0,5", "half", "½", "1e-400")),
         (Text(), ""),
         (Text(), "  "),
@@ -104,7 +104,7 @@ def test_what_is_rejected(rule, text):
     ],
 )
 def test_types_that_are_rejected(rule, value):
-    with pytest.raises(InputError, match="^x"):
+    with pytest.raises(InputError, match=r"^x"):
         rule.check("x", value)
 
 

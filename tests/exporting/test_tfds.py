@@ -14,7 +14,7 @@ import pytest
 from etils import epath
 
 from data_redundancy.data.tfds.builder import import_tfds, open_directory
-from data_redundancy.exporting import records
+from data_redundancy.exporting import formats, records
 from data_redundancy.exporting.source import TfdsSource
 from helpers import rich_tfds
 from helpers.command import run_here, write_digits
@@ -89,7 +89,7 @@ def count(file, file_format):
 def rich(tmp_path_factory):
     """The rich data set as TFRecord and as ArrayRecord, and selections of it."""
     folder = tmp_path_factory.mktemp("rich")
-    for file_format in records.FILE_FORMATS:
+    for file_format in formats.FILE_FORMATS:
         rich_tfds.write(folder / file_format, file_format=file_format)
     return folder
 
@@ -233,7 +233,7 @@ def test_from_npz(capfd, tmp_path):
     own = (*own, "--config.select.method=random", "--config.select.fraction=0.4")
     assert run_here(capfd, "select", *own).code == 0
     keep = np.load(tmp_path / "w/selections/random-0.4-seed0/keep.npy")
-    for file_format in records.FILE_FORMATS:
+    for file_format in formats.FILE_FORMATS:
         out = tmp_path / file_format
         more = (f"--out={out}", f"--file_format={file_format}", "--num_shards=3")
         done = run_here(capfd, "export", *own, "--selection=random-0.4-seed0", *more)
@@ -340,7 +340,7 @@ def test_what_is_appended_is_part_of_the_record(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file_format", records.FILE_FORMATS)
+@pytest.mark.parametrize("file_format", formats.FILE_FORMATS)
 def test_examples_for_other_formats(rich, file_format):
     """Image files as they are, and everything else in plain types."""
     builder = open_directory(epath.Path(rich / file_format / "rich" / "2.0.1"))

@@ -477,6 +477,30 @@ def test_a_mistake_that_all_find_is_told_by_each(digits_folder, own, message):
 
 
 @pytest.mark.slow
+def test_an_error_of_what_the_main_process_looks_up_is_raised_by_all(tmp_path):
+    code = FROM_FLAGS + (
+        "import jax\nfrom data_redundancy.errors import InputError\nfrom data_redundancy.runtime import devices\n"
+        "def look():\n    assert jax.process_index() == 0\n    raise InputError('a', 1, 'must be 2', 'Write 2')\n"
+        "for _ in range(2):\n    try:\n        devices.call_on_main(look)\n"
+        "    except InputError as error:\n        print(error.args, flush=True)\n"
+        "print(devices.call_on_main(lambda: 3), flush=True)\n"
+    )
+    for exit_code, out, err in ends(start_all(["-c", code], cwd=tmp_path, devices=1)):
+        assert exit_code == 0, err
+        assert out.splitlines()[-3:] == [str(("a", 1, "must be 2", "Write 2"))] * 2 + ["3"]
+
+
+@pytest.mark.slow
+def test_stdout_has_nothing_but_the_result(digits_folder):
+    """Gloo writes to it from C++."""
+    arguments = (*COMMAND, "train", *JOB, f"--workdir={digits_folder / 'json'}", "--json")
+    first, second = ends(start_all(arguments, cwd=digits_folder, devices=1))
+    assert (first[0], second[0]) == (0, 0), (first, second)
+    assert json.loads(first[1])["command"] == "train"
+    assert second[1] == ""
+
+
+@pytest.mark.slow
 def test_a_barrier_is_the_same_whatever_its_name(tmp_path):
     """There may be a path in it, which differs between hosts."""
     code = FROM_FLAGS + "import jax\ndistributed.barrier(f'wrote /mnt/{jax.process_index()}/w')\n"

@@ -32,7 +32,7 @@ def sets(n):
 
 
 def test_chance_is_what_all_pairs_of_sets_give():
-    """Every pair of sets of these sizes in every stratum, each as likely as any other."""
+    """Enumerates all pairs of sets with these sizes in every stratum, which are equally likely."""
     strata = np.array([0, 0, 0, 0, 1, 1, 1, 2])
     sizes_a, sizes_b = {0: 2, 1: 1, 2: 1}, {0: 3, 1: 2, 2: 0}
 
@@ -51,7 +51,7 @@ def test_chance_is_what_all_pairs_of_sets_give():
 def test_one_stratum_is_scipys_hypergeometric(pair):
     a, b = pair
     found = overlap(a, b, np.zeros(len(a), np.int64))
-    with np.errstate(all="ignore"):  # SciPy also works out the skewness
+    with np.errstate(all="ignore"):  # SciPy also computes the skewness
         mean, variance = hypergeom(len(a), a.sum(), b.sum()).stats("mv")
     assert (found.size_a, found.size_b, found.both) == (a.sum(), b.sum(), (a & b).sum())
     assert found.expected == pytest.approx(mean)
@@ -93,7 +93,7 @@ def test_shares_of_overlap(pair):
 @given(st.integers(2, 40).flatmap(lambda n: st.tuples(sets(n), sets(n))))
 def test_agreement_is_cohens_kappa(pair):
     a, b = pair
-    if len(set(a.tolist()) | set(b.tolist())) > 1:  # else there is one value only, and no kappa
+    if len(set(a.tolist()) | set(b.tolist())) > 1:  # kappa is undefined for a single value
         found = agreement(a, b, np.zeros(len(a), np.int64))
         assert found == pytest.approx(cohen_kappa_score(a, b), abs=1e-9)
 
@@ -117,7 +117,7 @@ def test_shares_of_classes():
 
 @pytest.fixture(scope="module")
 def selections(tmp_path_factory):
-    """Made as users make them, in folders and among a workdir's selections; of 25 classes, with names and files."""
+    """Selections made by the command line, in folders and in a workdir; 25 classes with names, and file names."""
     folder = tmp_path_factory.mktemp("diff")
     images = load_digits().data[:500].astype(np.float32)
     names = [f"class {i % 25:02d}" for i in range(500)]
@@ -232,11 +232,14 @@ def test_labels_of_one_serve_for_both(selections, capfd, monkeypatch):
             ["r", "c", "--workdir=w"],
             "selections=c: must be the directory of a selection, or a selection of w: a, b$",
         ),
-        (["r", "fewer"], r"r and fewer: are of different data sets: 500 and 400 examples\. Compare "),
-        (["r", "others"], r"r and others: are of different data sets: label of example 0 is 0 and 1\. Compare "),
+        (["r", "fewer"], r"selections='r fewer': are of different data sets: 500 and 400 examples\. Compare "),
+        (
+            ["r", "others"],
+            r"selections='r others': are of different data sets: label of example 0 is 0 and 1\. ",
+        ),
         (
             ["r", "digest"],
-            r"r and digest: are of different data sets: dataset.name 'x' and 'y'; .*_digest '1' and '2'\. Compare ",
+            r"selections='r digest': are of different data sets: dataset.name 'x' and 'y'; .*_digest '1' and '2'\. ",
         ),
         (["r", "b", "--labels=l.npy"], "--labels=l.npy: is a flag of the command select only$"),
         (["r", "b", "--out=x"], "--out=x: is a flag of the commands select and export only$"),
@@ -253,6 +256,13 @@ def test_mistakes(selections, capfd, monkeypatch, tmp_path, arguments, told):
             manifest["fingerprint"] |= {"dataset.name": name, "dataset.train_digest": digest}
             file.write_text(json.dumps(manifest))
     assert re.match(told, line := error_line(run_here(capfd, "diff", *arguments))), line
+
+
+def test_flags_may_stand_between_the_selections(selections, capfd, monkeypatch):
+    monkeypatch.chdir(selections)
+    between = run_here(capfd, "diff", "a", "--workdir=w", "b")
+    assert between.code == 0, between.err
+    assert between.out == run_here(capfd, "diff", "a", "b", "--workdir=w").out
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])

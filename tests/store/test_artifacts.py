@@ -113,3 +113,23 @@ def test_selections_without_ids_and_names(tmp_path):
     )
     rows = pq.read_table(tmp_path / "s" / "examples.parquet").to_pydict()
     assert rows["tfds_id"] == rows["file_name"] == rows["class_name"] == [None] * 3
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY", b"PK\x03\x04"])
+def test_damaged_files_are_named(tmp_path, content):
+    for name in ("keep.npy", "scores.npy", "class_0.npz"):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    for read, name in ((artifacts.read_keep, "keep.npy"), (artifacts.read_scores, "scores.npy")):
+        with pytest.raises(InputError, match=f"{name}: is missing or damaged"):
+            read(tmp_path)
+    if content is not None:
+        with pytest.raises(InputError, match=r"class_0\.npz: is missing or damaged"):
+            artifacts.read_dendrograms(tmp_path, [0], "class")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"fingerprint": 1}', "{", b"\xff\xfe"])
+def test_damaged_manifests_are_named(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=r"manifest\.json: must be a JSON"):
+        manifests.read(tmp_path)

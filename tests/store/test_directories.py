@@ -105,6 +105,17 @@ def test_a_restarted_container_removes_what_it_left(tmp_path):
         assert name not in os.listdir(tmp_path)
 
 
+def test_directories_of_others_stay(tmp_path):
+    """Their names begin and end like those of unfinished artifacts, and they are old."""
+    names = ["a.b.old", "a.best.partial", "a.2024-01.old", "a.run-7-abc.old", "aXhost-1-0123abcd.old"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 0))
+    with directories.atomic_directory(tmp_path / "a") as partial:
+        (partial / "content").write_text("a")
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "a"])
+
+
 # Directories that several jobs make
 
 

@@ -264,14 +264,14 @@ def write_artifact(path, *names):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(name)
             assert manifests.read(path) is None or not filesystems.is_remote(path)
-        files.write_json(partial / manifests.MANIFEST, list(names))
+        files.write_json(partial / manifests.MANIFEST, manifests.make({}, names=names))
 
 
 def test_a_directory_replaces_the_old_one(place):
     write_artifact(place / "e", "old", "c/0/old", "both")
     write_artifact(place / "e", "new", "c/0/new", "both")
     assert sorted(files_below(place)) == ["e/both", "e/c/0/new", "e/manifest.json", "e/new"]
-    assert manifests.read(place / "e") == ["new", "c/0/new", "both"]
+    assert manifests.read(place / "e")["names"] == ["new", "c/0/new", "both"]
 
 
 def test_a_directory_that_fails_is_the_old_one_or_none(place):

@@ -204,6 +204,9 @@ def test_the_first_speed_is_reported_once(tmp_path):
     (first, *_) = timing_of(tmp_path / "one")
     assert 1e3 * seconds == pytest.approx(first["input_wait_ms"] + first["compute_ms"])
     assert num_steps == script.NUM_STEPS
+    trainer.on_first_speed(lambda *speed: found.append(speed))
+    trainer.train_with_callback(script.make_run(tmp_path / "shorter"), [2, 3], lambda step, state: None)
+    assert found.pop()[1] == 3
     trainer.train(script.make_run(tmp_path / "two"))
     assert len(found) == 1
     trainer.on_first_speed(lambda *speed: found.append(speed))

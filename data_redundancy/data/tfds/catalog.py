@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_redundancy.data.tfds.builder import FILE_NAME_KEY, ShardSlice, has_file_names, import_tfds, silenced_tfds
+from data_redundancy.data.tfds.builder import (
+    FILE_NAME_KEY,
+    NotPreparedError,
+    ShardSlice,
+    has_file_names,
+    import_tfds,
+    silenced_tfds,
+)
 from data_redundancy.errors import InputError
 from data_redundancy.runtime import devices
 from data_redundancy.store import files, metrics
@@ -79,7 +86,9 @@ def digest_of(record: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "little")
 
 
-def read_or_make(builder: Any, split: str, *, directory: epath.Path, image_key: str, label_key: str) -> Catalog:
+def read_or_make(
+    builder: Any, split: str, *, directory: epath.Path, image_key: str, label_key: str, may_make: bool = True
+) -> Catalog:
     """Returns the catalog of a whole TFDS split: reads it from `directory`, or else makes it.
 
     All processes call this together, and share the work.
@@ -90,8 +99,10 @@ def read_or_make(builder: Any, split: str, *, directory: epath.Path, image_key: 
         directory: the directory of the file SPLIT.npz, which is written if it is missing.
         image_key: the name of the image feature.
         label_key: the name of the label feature.
+        may_make: whether to make a catalog that does not exist.
 
     Raises:
+        NotPreparedError: if the catalog does not exist, and `may_make` is false.
         InputError: naming a file that is missing or damaged; `name`, if the data set is not stored as TFRecord; or
             `catalog_dir`, if the directory cannot be written.
     """
@@ -106,6 +117,8 @@ def read_or_make(builder: Any, split: str, *, directory: epath.Path, image_key: 
     found_by_all = devices.gather_rows(np.array([found.checksum() if found else 0], np.uint64))
     if found and (found_by_all == found_by_all[0]).all():
         return found
+    if not may_make:
+        raise NotPreparedError("name", builder.info.full_name, f"has no list of its records ({path})")
     with metrics.progress(f"list {split}", total=len(paths), unit="files") as bar:
         parts = _scan_share(builder, paths, image_key, label_key, bar)
     catalog = Catalog(files=np.array([p.name for p in paths]), sizes=sizes, **parts)

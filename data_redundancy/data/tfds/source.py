@@ -82,6 +82,7 @@ def load_streamed(
     test_split: str,
     class_names: Sequence[str] = (),
     catalog_dir: str | PathLike[str] | None = None,
+    may_write: bool = True,
 ) -> Dataset:
     """Reads both splits without the images; `data_redundancy.data.loading.load` describes the arguments.
 
@@ -95,7 +96,7 @@ def load_streamed(
     directory = directory or resolve_data_dir(builder.data_path) / "catalog"
     make = functools.lru_cache(
         lambda split: catalog.read_or_make(
-            builder, split, directory=directory, image_key=image_key, label_key=label_key
+            builder, split, directory=directory, image_key=image_key, label_key=label_key, may_make=may_write
         )
     )
     train, test = (
