@@ -1,4 +1,4 @@
-"""The answer of the command `answer` on the terminal."""
+"""The text that the command `answer` prints."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,24 +14,24 @@ _CLASSES = 10  # listed at most
 
 
 def chosen_answer(question: Question, found: Mapping[float, Answer]) -> Answer:
-    """Returns the answer to describe at length: about the largest fraction that can be pruned, or about the first."""
+    """Returns the answer to describe in detail: for the largest removable fraction, or for the first fraction."""
     fraction = largest_fraction(question, found)
     return found[question.fractions[0] if fraction is None else fraction]
 
 
 def search_lines(question: Question, found: Mapping[float, Answer]) -> list[str]:
-    """Returns what the search for the largest fraction found."""
+    """Returns the result of the search for the largest fraction."""
     largest, tested = largest_fraction(question, found), ", ".join(map(percent, question.fractions))
     if largest is None:
-        first = f"No fraction is shown to be removable, of {tested}"
+        first = f"None of the fractions {tested} is shown to be removable"
     else:
-        first = f"{percent(largest)} is the largest fraction shown to be removable, of {tested}"
-    lines = [f"{first} (tested upwards, until one is not shown)."]
+        first = f"{percent(largest)} is the largest of the fractions {tested} that is shown to be removable"
+    lines = [f"{first} (tested in ascending order, until one is not shown)."]
     return [*lines, *(f"  {evidence.decision_words(a.decision, f)}" for f, a in found.items()), ""]
 
 
 def answer_lines(experiment: Experiment, question: Question, answer: Answer) -> list[str]:
-    """Returns the answer about one fraction: the verdict, its numbers, and how it was asked."""
+    """Returns the answer about one fraction: the verdict, its numbers and the plan of the test."""
     own = [r for r in answer.results if r["method"] == question.method]
     full = [r for r in answer.results if r["method"] == FULL]
     found = answer_text.answer(
@@ -62,26 +62,26 @@ def _asked(question: Question, answer: Answer) -> list[str]:
     schedule, used = question.schedule, answer.decision.effect.num_seeds
     looks = ", ".join(map(str, schedule.looks))
     line = (
-        f"Asked with a margin of {100 * question.margin:.6g} pp at {percent(schedule.confidence)} confidence, looking "
-        f"at {looks} seeds; used {used} seeds, {len(answer.results)} trials."
+        f"Tested with a margin of {100 * question.margin:.6g} pp at {percent(schedule.confidence)} confidence, with "
+        f"looks at {looks} seeds; used {used} seeds, {len(answer.results)} trials."
     )
     if answer.trials_before:
         line += (
-            f" {answer.trials_before} trials were finished before the question was asked: they are no independent "
-            "evidence if the question was chosen because of them."
+            f" {answer.trials_before} trials were finished before the test was planned: they are no independent "
+            "evidence if the margin or the fraction was chosen because of them."
         )
     if answer.decision.outcome is not evidence.Outcome.OPEN:
         return [line]
     unseen = question.seed + schedule.looks[-1]
     return [
         line,
-        "A plan cannot be made longer after looking: to continue, ask with a larger --max_trials in another --workdir, "
+        "The plan cannot be extended after a look: to continue, use a larger --max_trials in another --workdir, "
         f"with --config.evidence.seed={unseen}. Every further question has its own error rate.",
     ]
 
 
 def place_lines(experiment: Experiment, question: Question, answer: Answer) -> list[str]:
-    """Returns where the keep list, the answer, the trials and the report are."""
+    """Returns the paths of the keep list, the answer, the trials and the report."""
     workdir = experiment.workdir
     names = selections(question, answer)
     places = {
@@ -98,5 +98,5 @@ def place_lines(experiment: Experiment, question: Question, answer: Answer) -> l
 
 
 def selections(question: Question, answer: Answer) -> Sequence[str]:
-    """Returns the names of the selections of the question's method that the trials used."""
+    """Returns the names of the selections of the method on which the trials were trained."""
     return list(dict.fromkeys(r["selection"] for r in answer.results if r["method"] == question.method))

@@ -15,16 +15,16 @@ class AnswerResult(CommandResult):
     """The answer.
 
     Attributes:
-        method: that selects.
-        prune_fraction: the fraction that the answer describes at length.
-        outcome: of the test against the margin.
-        found: the numbers of the answer, as its file has them.
-        searched: the outcome of every fraction of a search, and the largest that can be pruned; None without a search.
+        method: name of the selection method.
+        prune_fraction: the fraction that the answer describes in detail.
+        outcome: outcome of the test against the margin.
+        found: numbers of the answer, as saved in its file.
+        searched: outcomes of the tested fractions, and the largest fraction that can be pruned; None without a search.
         keep_list: path of the keep list.
         answer: path of the answer's file.
-        report: path of the page.
+        report: path of the report's page.
         lines: the answer in words.
-        reported: what the command `report` returned, with the table of the trials; None before it has run.
+        reported: result of the command `report`, with the table of the trials; None before the report is written.
     """
 
     method: str
@@ -39,7 +39,7 @@ class AnswerResult(CommandResult):
     reported: CommandResult | None = None
 
     def text(self) -> str:
-        """Returns the table of the trials and the paths of the report, if it has run, and the answer in words."""
+        """Returns the table of the trials and the paths of the report, if it is written, and the answer in words."""
         of_report = "" if self.reported is None else f"{self.reported.text()}\n"
         return "\n".join([of_report, *self.lines])
 
@@ -55,11 +55,11 @@ def make_answer_result(
     """Returns the result of the command.
 
     Args:
-        experiment: with the artifacts.
-        question: that was asked.
+        experiment: experiment of the question.
+        question: the question.
         found: the answers by fraction.
-        chosen: the answer to describe at length.
-        searched: whether the largest fraction was searched.
+        chosen: the answer to describe in detail.
+        searched: whether the command searched for the largest fraction.
     """
     workdir = experiment.workdir
     selection = answer_lines.selections(question, chosen)[0]

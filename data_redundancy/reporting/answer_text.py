@@ -1,4 +1,4 @@
-"""What trials say about a selection, in words and numbers for the report."""
+"""The results of trials of a selection, in words and numbers for the report."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -28,32 +28,32 @@ def answer(
     planned: Iterable[float] = (),
     decided: Mapping[tuple[str, float], Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The answer first: what pruning costs, and what it saves.
+    """Returns the verdict about a selection, its accuracy and the saved training time, in words.
 
     Args:
-        results: of all finished trials; empty where there are none.
-        name: of the selection that is asked about.
-        method: that made it.
-        fraction: the share to prune that was asked for.
-        num_kept: how many images it keeps.
-        num_train: of how many.
-        equal: what trials share, steps or epochs.
-        confidence: level of intervals.
-        margin: the loss of accuracy that is still accepted, a fraction.
-        planned: the prune fractions that are asked of every method.
-        decided: what the stage `answer` found where it was asked, by method and fraction: "words", "versus_random". It
-            added seeds until the answer came out, which the tests here know nothing of.
+        results: results of all finished trials; may be empty.
+        name: name of the selection.
+        method: method of the selection.
+        fraction: requested prune fraction of the selection.
+        num_kept: number of images that the selection keeps.
+        num_train: number of training images.
+        equal: what all trials have in common, `steps` or `epochs`.
+        confidence: confidence level of intervals.
+        margin: accuracy loss that is still accepted, a fraction.
+        planned: prune fractions that are tested for every method.
+        decided: results of the command `answer`, by method and fraction, with "words", "versus_random" and "random".
+            They replace the tests of this function, which assume a fixed number of seeds.
 
     Returns:
-        "headline", "lines", and as "others" the answers about other selections.
+        "headline", "lines", and "others", the verdicts about other selections.
     """
     share = percent(1 - num_kept / num_train, 4)
     images = f"Pruned: {num_train - num_kept:,} of {num_train:,} training images ({share}); {num_kept:,} are kept."
     if num_kept == num_train:
-        return {"headline": "Nothing goes: this selection keeps every image", "lines": [images], "others": []}
+        return {"headline": "Nothing is pruned: this selection keeps every image", "lines": [images], "others": []}
     if not results:
-        headline = f"No trial was run: what pruning {percent(fraction, 4)} costs is not known yet"
-        lines = [images, "The stage 'sweep' trains on what is kept, and measures it."]
+        headline = f"No trial was run: the accuracy after pruning {percent(fraction, 4)} is not known yet"
+        lines = [images, "Run 'data-redundancy sweep' to train on the kept images and measure the accuracy."]
         return {"headline": headline, "lines": lines, "others": []}
     verdicts = evidence.verdicts([evidence_trial(result) for result in results], margin, confidence, planned=planned)
     words = {
@@ -65,7 +65,7 @@ def answer(
     own = next((v for v in verdicts if (v.method, v.prune_fraction) == (method, fraction)), None)
     others = [f"{of}: {told}." for (of, share), told in words.items() if (of, share) != (method, fraction)]
     if own is None:
-        headline = f"No trial of {name} is finished: what it costs is not known yet"
+        headline = f"No trial of {name} is finished: its accuracy is not known yet"
         return {"headline": headline, "lines": [images], "others": others}
     found, headline = decided.get((method, fraction)), words[method, fraction]
     of_own, of_full = (
@@ -81,13 +81,13 @@ def answer(
 
 
 def before_veto(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer as it holds for the selection that a veto has changed since."""
-    told = "No trial was run on what the veto leaves: accuracies, and what can go, are of the selection before it."
+    """Returns the answer about a selection for the same selection after a veto."""
+    told = "No trial was run on the selection after the veto: accuracies and verdicts are of the selection before it."
     return {**answer, "headline": f"Before the veto: {answer['headline']}", "lines": [told, *answer["lines"]]}
 
 
 def accuracy(rows: Sequence[evidence.Row]) -> list[dict[str, Any]]:
-    """The rows of `evidence.summarise` as the report takes them."""
+    """Returns the rows of `evidence.summarise` in the form that the report reads."""
     return [
         {
             "method": row.method,
@@ -106,7 +106,7 @@ def accuracy(rows: Sequence[evidence.Row]) -> list[dict[str, Any]]:
 def losing_classes(
     results: Sequence[Mapping[str, Any]], *, method: str, fraction: float, class_names: Sequence[str], confidence: float
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The classes whose accuracy fell against the full set, those that lost most first, and what there is to note."""
+    """Returns the classes whose accuracy is lower than on the full set, largest loss first, and notes about them."""
     own, full = (
         {r["seed"]: evidence_trial(r) for r in results if (r["method"], r["prune_fraction"]) == key}
         for key in ((method, fraction), ("full", 0.0))
@@ -126,12 +126,12 @@ def losing_classes(
 
 def _paying(names: Sequence[str]) -> str:
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    which = f"those that lose accuracy are {shown}" if names else "none is shown to lose accuracy"
-    return f"Intervals of classes are of each alone; with Holm's correction for all classes, {which}."
+    which = f"the classes that lose accuracy are {shown}" if names else "no class is shown to lose accuracy"
+    return f"The intervals of classes are not corrected; with Holm's correction for all classes, {which}."
 
 
 def _changes(own: Trials, full: Trials) -> list[dict[str, Any]]:
-    """Without intervals, over the seeds there are."""
+    """Returns the classes whose mean accuracy over all common seeds is lower, without intervals."""
     seeds = sorted(own.keys() & full.keys())
     if not seeds:
         return []
@@ -148,8 +148,10 @@ def _difference(difference: evidence.Difference | None) -> dict[str, float | Non
 
 
 def _accuracy(own: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]]) -> list[str]:
-    of_own = f"Test accuracy is {_mean_accuracy(own)} on what is kept"
-    return [f"{of_own}, {_mean_accuracy(full)} on all images." if full else f"{of_own}; no trial on all is finished."]
+    of_own = f"Test accuracy is {_mean_accuracy(own)} after training on the kept images"
+    if not full:
+        return [f"{of_own}; no trial on all images is finished."]
+    return [f"{of_own}, and {_mean_accuracy(full)} after training on all images."]
 
 
 def _mean_accuracy(results: Sequence[Mapping[str, Any]]) -> str:
@@ -161,7 +163,7 @@ def _random(verdict: evidence.Verdict) -> list[str]:
     if verdict.method == "random":
         return []
     if verdict.from_random is None:
-        return ["There are too few trials on random subsets of this size to compare with."]
+        return ["Too few trials on random subsets of this size are finished for a comparison."]
     words = evidence.random_words(verdict.from_random)
     return [f"Against random subsets of the same size: {words}."]
 
@@ -179,24 +181,24 @@ def _random_decided(decided: Mapping[str, Any]) -> list[str]:
 def _savings(
     own: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]], equal: str, share_kept: float
 ) -> list[str]:
-    """What is saved of training time, which is not what a trial measured where trials took equally many steps."""
+    """Returns the saved training time; trials with an equal number of steps do not measure it."""
     saved = percent(1 - share_kept, 4)
-    # The median, since the first trial of a process compiles, and one that was cut off has timed only its end.
+    # The median, since the first trial of a process compiles, and an interrupted trial measures only its last part.
     seconds_own, seconds_full = (
         float(np.median([result["train_seconds"] for result in results] or [0.0])) for results in (own, full)
     )
     if equal == "steps":
         line = (
-            f"All trials took {own[0]['steps']:,} steps, so none of them trained for less; at an equal number of "
-            f"epochs a run on what is kept would save {saved} of the training time"
+            f"All trials took {own[0]['steps']:,} steps, so that pruning saved no time; at an equal number of epochs, "
+            f"training on the kept images would save {saved} of the training time"
         )
         if not full:
             return [f"{line}."]
         return [f"{line}, about {(1 - share_kept) * seconds_full:.3g} of the {seconds_full:.3g} s of a trial (median)."]
-    line = f"Trained for as many epochs, a run on what is kept saves {saved} of the steps"
+    line = f"At an equal number of epochs, training on the kept images saves {saved} of the steps"
     if not full:
         return [f"{line}."]
     return [
         f"{line} ({own[0]['steps']:,} instead of {full[0]['steps']:,}).",
-        f"Measured: {seconds_own:.3g} s of training on what is kept, {seconds_full:.3g} s on all images (medians).",
+        f"Median training time: {seconds_own:.3g} s on the kept images, {seconds_full:.3g} s on all images.",
     ]

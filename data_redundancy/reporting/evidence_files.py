@@ -1,4 +1,4 @@
-"""The table of trials and its plots, as files of the report."""
+"""Files of the report: the table of trials and its plots."""
 
 import io
 from collections.abc import Sequence

@@ -15,8 +15,8 @@ def write_page(experiment: Experiment, results: Sequence[TrialResult], chosen: p
     """Writes WORKDIR/report/index.html.
 
     Args:
-        experiment: with the data set and the artifacts.
-        results: of all finished trials; empty where there are none.
+        experiment: experiment of the report.
+        results: results of all finished trials; may be empty.
         chosen: the selection to show.
 
     Returns:

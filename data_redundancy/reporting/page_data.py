@@ -16,14 +16,14 @@ from data_redundancy.store import artifacts, manifests, metrics
 
 @dataclasses.dataclass(frozen=True)
 class ChosenSelection:
-    """The selection that the page shows, which exists.
+    """The existing selection that the page shows.
 
     Attributes:
-        name: of the selection.
-        method: that made it.
-        fraction: its prune fraction.
-        seed: it was made with.
-        vetoed: whether a veto changed it; no trials are run on such a selection.
+        name: name of the selection.
+        method: name of the selection method.
+        fraction: prune fraction of the selection.
+        seed: seed of the selection.
+        vetoed: whether a veto changed the selection; no trials are run on such a selection.
     """
 
     name: str
@@ -34,16 +34,16 @@ class ChosenSelection:
 
 
 def limits(experiment: Experiment) -> gallery.Limits:
-    """Returns how large the page may become."""
+    """Returns the limits on the size of the page."""
     report = experiment.config.report
     return gallery.Limits(report.max_groups, report.max_points, 1e6 * report.max_html_mb)
 
 
 def choose(experiment: Experiment, keep_lists: KeepLists) -> ChosenSelection | None:
-    """Returns the selection of `select`, or the first of the sweep's that exists; None if there is none.
+    """Returns the selection of `select.*`, or the first existing selection of the sweep, or None.
 
     Raises:
-        InputError: if one was made from something else.
+        InputError: if a selection was made from other inputs.
     """
     select, sweep = experiment.config.select, experiment.config.sweep
     wanted = [(select.method, select.fraction, select.seed)]
@@ -64,7 +64,7 @@ def read(experiment: Experiment, chosen: ChosenSelection) -> gallery.Selected:
 
 
 def about(dataset: data.Dataset) -> dict[str, Any]:
-    """Returns the data set as the page describes it."""
+    """Returns the description of the data set for the page."""
     return {
         "name": dataset.name,
         "version": dataset.version,
@@ -76,12 +76,12 @@ def about(dataset: data.Dataset) -> dict[str, Any]:
 
 
 def embeddings(experiment: Experiment, notes: list[str]) -> np.ndarray | None:
-    """Returns the embeddings of the training split [N, D]; None where they are missing (noted) or not needed."""
+    """Returns the embeddings of the training split [N, D]; None if they are missing (adds a note) or not needed."""
     report, directory = experiment.config.report, experiment.workdir.embeddings
     if report.map == "none" and not report.max_warnings:
         return None
     if not manifests.is_complete(directory, experiment.fingerprints.embeddings()):
-        notes.append("There are no embeddings, so no map and no near-duplicates: 'data-redundancy embed' makes them.")
+        notes.append("The page has no map and no near-duplicates: embeddings are missing. Run 'data-redundancy embed'.")
         return None
     return artifacts.read_embeddings(directory)[0]
 
@@ -101,7 +101,7 @@ def heights(experiment: Experiment, chosen: ChosenSelection) -> dict[str, Any]:
 
 
 def _merged(sizes: list[int], merges: list[np.ndarray]) -> np.ndarray:
-    """The heights of all dendrograms in one order, up to the first that may be missing."""
+    """Returns the heights of all dendrograms in ascending order, up to the first height that may be missing."""
     truncated = [heights for size, heights in zip(sizes, merges, strict=True) if len(heights) < size - 1]
     last = min((heights[-1] if len(heights) else 0.0 for heights in truncated), default=np.inf)
     together = np.sort(np.concatenate(merges))
@@ -119,7 +119,7 @@ def map_points(experiment: Experiment, x: np.ndarray | None, selected: gallery.S
 def near_duplicates(
     experiment: Experiment, x: np.ndarray | None, selected: gallery.Selected, notes: list[str]
 ) -> gallery.NearDuplicates:
-    """Returns near-duplicates of different labels, and between the splits; notes what was not searched."""
+    """Returns near-duplicates with different labels, and between the splits; adds notes about omitted searches."""
     report = experiment.config.report
     limit, height = report.max_warnings, report.near_duplicate
     height = gallery.default_near_duplicate(selected) if height is None else height
@@ -129,8 +129,8 @@ def near_duplicates(
         return _as_content(NO_PAIRS, NO_PAIRS)
     if height is None:
         notes.append(
-            "Near-duplicates were not searched: this selection has no representatives, so that there is no distance to "
-            "start from; set report.near_duplicate."
+            "Near-duplicates were not searched: this selection has no representatives, from which the distance of "
+            "near-duplicates is derived; set report.near_duplicate."
         )
         return _as_content(NO_PAIRS, NO_PAIRS)
     test = _test_embeddings(experiment, notes)
@@ -140,8 +140,8 @@ def near_duplicates(
         return _as_content(NO_PAIRS, NO_PAIRS)
     found = _find(experiment, x, test, height)
     notes.append(
-        f"Near-duplicates are images at a cosine distance of at most {height:.3g}; the nearest {limit:,} of either "
-        "kind are shown."
+        f"Near-duplicates are images at a cosine distance of at most {height:.3g}; at most {limit:,} of each kind "
+        "are shown, nearest first."
     )
     return _as_content(*found)
 
@@ -149,7 +149,7 @@ def near_duplicates(
 def _test_embeddings(experiment: Experiment, notes: list[str]) -> np.ndarray | None:
     directory = experiment.workdir.embeddings_test
     if not manifests.is_complete(directory, experiment.fingerprints.embeddings_test()):
-        notes.append("Test images were not searched: they have no embeddings; 'data-redundancy embed' makes them.")
+        notes.append("Test images were not searched: their embeddings are missing. Run 'data-redundancy embed'.")
         return None
     return artifacts.read_embeddings(directory)[0]
 

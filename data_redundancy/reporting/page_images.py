@@ -1,4 +1,4 @@
-"""The images of a data set for people to look at, from memory or from its records."""
+"""Images for the report's page, from memory or from the records of the data set."""
 
 from collections.abc import Iterator
 
@@ -13,13 +13,13 @@ _BATCH = 64
 
 
 def splits(experiment: Experiment) -> tuple[gallery.PageSplit, gallery.PageSplit]:
-    """Returns the training and the test split as the gallery reads them."""
+    """Returns the training and the test split in the form that the gallery reads."""
     dataset = experiment.dataset
     return _split(experiment, dataset.train), _split(experiment, dataset.test)
 
 
 def image_shape(experiment: Experiment) -> tuple[int, int, int]:
-    """Returns (H, W, C) of the small images: those in memory as they are, streamed ones cut to squares."""
+    """Returns the shape (H, W, C) of the small images; streamed images are cropped to squares."""
     train = experiment.dataset.train
     if isinstance(train, StreamedSplit):
         return gallery.SIDE, gallery.SIDE, train.num_channels
@@ -45,7 +45,7 @@ def _in_memory(split: data.Split) -> gallery.Images:
 
 
 def _streamed(experiment: Experiment, split: StreamedSplit) -> gallery.Images:
-    """Central squares, small or as training sees them."""
+    """Returns the function that reads central squares, small or at the size used in training."""
     settings = experiment.config.input
 
     def images(index: np.ndarray, small: bool) -> Iterator[np.ndarray]:
@@ -55,7 +55,7 @@ def _streamed(experiment: Experiment, split: StreamedSplit) -> gallery.Images:
             threads=settings.threads,
             on_corrupt=settings.corrupt,
         )
-        # All batches have one size: the last one is filled up with its first images.
+        # All batches have the same size: the last one is filled by repeating its images.
         batches = [np.resize(index[first : first + _BATCH], _BATCH) for first in range(0, len(index), _BATCH)]
         decoded = (image for batch in stream.inference(batches, central_fraction=1.0) for image in batch.image)
         for _, image in zip(range(len(index)), decoded, strict=False):

@@ -1,4 +1,4 @@
-"""Which selections can be pruned, in lines: by the answers of the command `answer`, else by tests."""
+"""The verdicts in words: from the command `answer` if it was run, else from tests for a fixed number of seeds."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -12,20 +12,20 @@ from data_redundancy.experiment.trials import TrialResult
 Key = tuple[str, float]
 """Method and prune fraction."""
 Found = Mapping[Key, Mapping[str, Any]]
-"""What `answer` found, by method and fraction."""
+"""Results of the command `answer`, by method and fraction."""
 
 
 def decided(experiment: Experiment, results: Sequence[TrialResult]) -> dict[Key, dict[str, Any]]:
-    """Returns what `answer` found with the margin and confidence of this config, by method and fraction."""
+    """Returns the results of `answer` with the margin and confidence of this config, by method and fraction."""
     return _with_same_settings(experiment, experiment.answers.find(results))
 
 
 def lines(experiment: Experiment, results: Sequence[TrialResult]) -> list[str]:
-    """Returns a line for every method and fraction that says whether it can be pruned, and notes about them.
+    """Returns one line with the verdict for every method and fraction, and notes about the verdicts.
 
     Args:
-        experiment: its margin, confidence and answers.
-        results: of all finished trials.
+        experiment: experiment of the trials; its margin, confidence and answers are used.
+        results: results of all finished trials.
     """
     trials, settings = [evidence_trial(result) for result in results], experiment.config.evidence
     planned = experiment.config.sweep.fractions
@@ -58,7 +58,7 @@ def _key(verdict: evidence.Verdict) -> Key:
 
 
 def _against_random(verdicts: Sequence[evidence.Verdict], found: Found) -> list[str]:
-    """Which selections are shown to be better or worse than random subsets of the same size."""
+    """Returns lines that list the selections that are better or worse than random subsets of the same size."""
     shown: dict[str, list[Key]] = {evidence.Versus.BETTER: [], evidence.Versus.WORSE: []}
     for verdict in verdicts:
         by_answer = found.get(_key(verdict), {}).get("versus_random")
@@ -70,7 +70,7 @@ def _against_random(verdicts: Sequence[evidence.Verdict], found: Found) -> list[
 
 
 def _how_many_seeds(by_tests: Sequence[evidence.Verdict], saved: SavedAnswers, found: Found) -> list[str]:
-    """Notes on what tests for a fixed number of seeds do not take into account."""
+    """Returns notes about the assumption of a fixed number of seeds."""
     notes = []
     if any(verdict.outcome is evidence.Outcome.OPEN for verdict in by_tests):
         notes.append(
@@ -79,18 +79,18 @@ def _how_many_seeds(by_tests: Sequence[evidence.Verdict], saved: SavedAnswers, f
         )
     if otherwise := "; ".join(f"{key[0]}: {of['found']['words']}" for key, of in saved.items() if key not in found):
         notes.append(
-            f"'answer' was asked with another margin or confidence, and so chose the number of trials: {otherwise}."
+            f"'answer' was run with another margin or confidence, which determined the number of trials: {otherwise}."
         )
     if found:
         # Trials on the full set are shared: an answer about another selection may have chosen their number.
         if unasked := _names([_key(verdict) for verdict in by_tests if _key(verdict) not in saved]):
-            notes.append(f"Not asked by 'answer', so tested as if the number of seeds had been fixed: {unasked}.")
-        notes.append("Intervals other than repeated ones are computed as if the number of seeds had been fixed.")
+            notes.append(f"Not tested by 'answer', so that the verdicts assume a fixed number of seeds: {unasked}.")
+        notes.append("Intervals, except repeated confidence intervals, also assume a fixed number of seeds.")
     return notes
 
 
 def _asked_separately(experiment: Experiment, found: Collection[Key]) -> list[str]:
-    """A note on methods with several fractions that were asked about, but not in one search."""
+    """Returns a note about methods with several fractions that were tested separately, not in one search."""
     separate = []
     for method in dict.fromkeys(method for method, _ in found):
         keys = [key for key in found if key[0] == method]
@@ -100,7 +100,7 @@ def _asked_separately(experiment: Experiment, found: Collection[Key]) -> list[st
     if not separate:
         return []
     return [
-        f"Asked one by one, each with its own error rate (--largest has one for all fractions): {_names(separate)}."
+        f"Tested separately, each with its own error rate (--largest has one for all fractions): {_names(separate)}."
     ]
 
 

@@ -1,4 +1,4 @@
-"""The report's words about trials, and the options it takes."""
+"""The report's text about trials, and the options of its page."""
 
 import numpy as np
 import pytest
@@ -37,9 +37,9 @@ def test_the_answer_of_trials_of_equal_epochs():
         "10% can go: accuracy stays within 0.5 points of the full set (difference +0.01"
     )
     assert found["lines"][2:] == [
-        "There are too few trials on random subsets of this size to compare with.",
-        "Trained for as many epochs, a run on what is kept saves 10% of the steps (90 instead of 100).",
-        "Measured: 4.5 s of training on what is kept, 5 s on all images (medians).",
+        "Too few trials on random subsets of this size are finished for a comparison.",
+        "At an equal number of epochs, training on the kept images saves 10% of the steps (90 instead of 100).",
+        "Median training time: 4.5 s on the kept images, 5 s on all images.",
     ]
 
 
@@ -48,8 +48,8 @@ def test_time_is_the_median_for_the_first_trial_of_a_process_compiles():
     results += [result(seed=seed) for seed in range(3)] + [result("random", seed=seed) for seed in range(3)]
     found = answer_text.answer(results, **{**ASKED, "equal": "steps"}, **OF)
     assert found["lines"][-1] == (
-        "All trials took 90 steps, so none of them trained for less; at an equal number of epochs a run on what is "
-        "kept would save 10% of the training time, about 0.5 of the 5 s of a trial (median)."
+        "All trials took 90 steps, so that pruning saved no time; at an equal number of epochs, training on the kept "
+        "images would save 10% of the training time, about 0.5 of the 5 s of a trial (median)."
     )
     assert [line.partition(":")[0] for line in found["others"]] == ["random"]
 
@@ -58,7 +58,7 @@ def test_a_selection_that_keeps_everything_is_not_missing_trials():
     asked = {**ASKED, "name": "full", "num_kept": 100}
     for results in ([], [result("full", 0.0, seed) for seed in range(2)] + [result(seed=seed) for seed in range(2)]):
         found = answer_text.answer(results, **asked, method="agglomerative", fraction=0.0)
-        assert found["headline"] == "Nothing goes: this selection keeps every image"
+        assert found["headline"] == "Nothing is pruned: this selection keeps every image"
         assert found["lines"] == ["Pruned: 0 of 100 training images (0%); 100 are kept."]
 
 
@@ -115,8 +115,8 @@ def test_classes_that_lose_with_intervals_and_correction():
     assert classes[0]["change"] == pytest.approx(np.mean(own[:, 0] - full[:, 0]))
     assert classes[0]["low"] < -0.2 < classes[0]["high"] < 0
     assert notes == [
-        "Intervals of classes are of each alone; with Holm's correction for all classes, "
-        "those that lose accuracy are a."
+        "The intervals of classes are not corrected; with Holm's correction for all classes, "
+        "the classes that lose accuracy are a."
     ]
 
 

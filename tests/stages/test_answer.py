@@ -1,4 +1,4 @@
-"""The stage `answer`: the question, its plan, rounds of trials, and what it tells."""
+"""The command `answer`: the question, its plan, the rounds of trials, and the printed result."""
 
 import json
 import pathlib
@@ -24,9 +24,9 @@ from helpers.command import TINY, ends, error_line, popen, run_here, run_process
 NUM_TRAIN, NUM_TEST = 200, 60
 DATA = (*TINY, "--config.dataset.name=d.npz", "--workdir=w")
 ASKED = ("answer", *DATA, "--fraction=0.2", "--max_trials=15")
-"""Looks at 3 and 5 seeds."""
+"""Its looks are at 3 and 5 seeds."""
 BARE = tuple(flag for flag in DATA if not flag.startswith("--config.sweep."))
-"""Without what the sweep is about: values in brackets given twice are taken together."""
+"""Without the fields of the sweep."""
 
 
 def parse(*argv):
@@ -42,14 +42,14 @@ def mtimes(folder):
 
 
 def accuracies(folder, selection):
-    """By seed."""
+    """The accuracies of a selection's trials, by seed."""
     paths = (pathlib.Path(folder) / "w" / "trials").glob(f"{selection}/seed*/result.json")
     results = [json.loads(path.read_text()) for path in paths]
     return {result["seed"]: result["accuracy"] for result in results}
 
 
 def doctor(folder, method, change, fraction=0.2):
-    """Lets trials of a method have another accuracy than they had: `change(seed)` more than the full set's."""
+    """Changes the accuracies in the results of a method: each becomes that of the full set plus `change(seed)`."""
     for path in (pathlib.Path(folder) / "w" / "trials").glob("*/seed*/result.json"):
         result = json.loads(path.read_text())
         if (result["method"], result["prune_fraction"]) == (method, fraction):
@@ -230,7 +230,10 @@ def test_it_tells_what_was_found_and_where_everything_is(job):
     assert told[4].startswith("Random subsets themselves: not shown yet for 20% within 0.5 points (difference ")
     assert told[5].startswith("All trials took 8 steps, ")
     assert any("accuracy, corrected for all 10 classes" in line for line in told)
-    assert "Asked with a margin of 0.5 pp at 95% confidence, looking at 3, 5 seeds; used 5 seeds, 15 trials." in told
+    assert (
+        "Tested with a margin of 0.5 pp at 95% confidence, with looks at 3, 5 seeds; used 5 seeds, 15 trials." in told
+    )
+    assert "The plan cannot be extended after a look: " in told[-6]
     assert "in another --workdir, with --config.evidence.seed=5. Every further question has " in told[-6]
     places = dict(re.fullmatch(r"(.+?): +(w/.+)", line).groups() for line in told[-5:])
     assert list(places) == ["keep list", "answer", "trials", "report", "table"]
@@ -313,18 +316,18 @@ def test_what_is_settled_at_the_first_look_needs_no_more(own_copy, capfd):
     assert "\n20% can go: accuracy stays within 0.5 points of the full set (difference +1.02, 95% repeated " in done.out
     assert "\nAgainst random subsets of the same size: better than random (difference +5.98, " in done.out
     assert (
-        "used 3 seeds, 9 trials. 10 trials were finished before the question was asked: they are no independent "
+        "used 3 seeds, 9 trials. 10 trials were finished before the test was planned: they are no independent "
         in done.out
     )
     assert saved(own_copy)["trials_before"] == 10
     assert "\nRandom subsets themselves: no: 20% cannot go: accuracy falls by more than 0.5 points (" in done.out
-    assert "A plan cannot be made longer" not in done.out
+    assert "The plan cannot be extended" not in done.out
 
 
 @pytest.mark.slow
 def test_what_is_settled_at_the_second_look_and_who_pays(own_copy, capfd):
     doctor(own_copy, "agglomerative", lambda seed: -0.06 if seed else -0.1)
-    # Three seeds, at a level of 0.0177: the mean is -7.33 points, 6.83 below the margin, its standard error 1.33.
+    # Three seeds, at a level of 0.0177: the mean is -7.33 points, 6.83 below the margin; its standard error is 1.33.
     assert stats.t.sf(6.83 / 1.33, 2) == pytest.approx(0.018, abs=0.001)
     assert evidence.make_look_schedule((3, 5)).levels[0] < 0.0178
     forget(own_copy)
@@ -350,7 +353,7 @@ def test_classes_that_pay_are_named(own_copy, capfd):
 
 @pytest.mark.slow
 def test_classes_are_tested_at_the_level_of_the_look(own_copy, capfd):
-    """Three seeds, at twice 0.0177: a corrected p-value of 0.042, below 0.05, names no class."""
+    """With three seeds the level is 2 * 0.0177: a corrected p-value of 0.042, which is below 0.05, names no class."""
     doctor(own_copy, "agglomerative", lambda seed: 0.01 + 0.0005 * (seed % 2))
     for seed in range(3):
         paths = [
@@ -365,7 +368,7 @@ def test_classes_are_tested_at_the_level_of_the_look(own_copy, capfd):
     done = run_here(capfd, *ASKED)
     assert "\nNo class is shown to lose accuracy, corrected for all 10 classes by Holm's rule.\n" in done.out
     assert "used 3 seeds" in done.out
-    assert "all classes, none is shown to lose accuracy." in str(page_content.read(own_copy / "w" / "report"))
+    assert "all classes, no class is shown to lose accuracy." in str(page_content.read(own_copy / "w" / "report"))
 
 
 @pytest.mark.slow
@@ -438,7 +441,10 @@ def test_the_largest_is_searched_upwards_until_one_fails(own_copy, capfd):
     search = saved(own_copy, "agglomerative-largest")
     assert search["plan"]["fractions"] == [0.2, 0.3, 0.5]
     assert search["found"]["largest"] == 0.5
-    assert "\n50% is the largest fraction shown to be removable, of 20%, 30%, 50% (tested upwards, " in done.out
+    assert (
+        "\n50% is the largest of the fractions 20%, 30%, 50% that is shown to be removable (tested in ascending "
+        in done.out
+    )
     assert "keep list: w/selections/agglomerative-0.5/keep.npy" in done.out
 
     refused = error_line(run_here(capfd, *command, "--config.sweep.fractions=(0.2,0.3)", wide))
@@ -458,29 +464,30 @@ def test_the_largest_is_searched_upwards_until_one_fails(own_copy, capfd):
     assert "\n  no: 30% cannot go: " in done.out
     assert "keep list: w/selections/agglomerative-0.2/keep.npy" in done.out
 
-    # Of 30% it is told at the second look only: the report has the trials of both.
+    # 30% is settled at the second look only: the report has the trials of both looks.
     doctor(own_copy, "agglomerative", lambda seed: -0.01 + (0.0001 if seed else 0.02), 0.3)
     forget(own_copy)
     done = run_here(capfd, *command[:-1], "--max_trials=15", of_all)
     assert [saved(own_copy, f"agglomerative-{share}")["found"]["num_seeds"] for share in (0.2, 0.3)] == [3, 5]
     assert "not finished" not in done.err
     assert re.search(r"^full +200 .* 5$", done.out, re.M)
-    assert "Asked one by one" not in done.out
+    assert "Tested separately" not in done.out
     assert "Shown to be better than random subsets: agglomerative 20%.\n" in done.out
-    # Without the search, these are questions of their own.
+    # Without the search, these are separate questions.
     (own_copy / "w" / "answers" / "agglomerative-largest.json").unlink()
     report = ["report", *BARE, of_all, "--config.sweep.seeds=(0,1,2,3,4)"]
     told = run_here(capfd, *report).out
-    assert "(--largest has one for all fractions): agglomerative 20%, agglomerative 30%.\n" in told
+    separately = "Tested separately, each with its own error rate (--largest has one for all fractions)"
+    assert f"\n{separately}: agglomerative 20%, agglomerative 30%.\n" in told
 
     doctor(own_copy, "agglomerative", lambda seed: -0.01 + 0.0001 * seed, 0.2)
     forget(own_copy)
     done = run_here(capfd, *command, of_all)
-    assert "\nNo fraction is shown to be removable, of 20%, 30%, 50% " in done.out
+    assert "\nNone of the fractions 20%, 30%, 50% is shown to be removable " in done.out
     assert saved(own_copy, "agglomerative-largest")["found"]["largest"] is None
 
 
-# Other methods, and the words of other stages
+# Other methods, and the verdicts of other commands
 
 
 @pytest.mark.slow
@@ -511,15 +518,16 @@ def test_sweep_and_report_say_what_can_go(own_copy, capfd):
     of_sweep, of_report = run_here(capfd, "sweep", *flags), run_here(capfd, "report", *flags)
     assert f"\nsweep: agglomerative: {words}.\nsweep: random: " in of_sweep.err
     assert f"\n\nagglomerative: {words}.\nrandom: " in of_report.out
-    assert "\nNot asked by 'answer', so tested as if the number of seeds had been fixed: random 20%.\n" in of_report.out
+    not_asked = "Not tested by 'answer', so that the verdicts assume a fixed number of seeds: random 20%."
+    assert f"\n{not_asked}\n" in of_report.out
     assert "\nAdding seeds until a result is significant inflates the error rate; " in of_report.out
-    # With another margin it is not what was asked, so what can be said is what the trials there are say.
+    # With another margin, the answer does not apply: the verdict is that of a test of the finished trials.
     of_report = run_here(capfd, "report", *flags, "--config.evidence.margin=0.49")
     assert "\n\nagglomerative: 20% can go: accuracy stays within 49 points of the full set (difference" in of_report.out
     assert "95% CI" in of_report.out
-    asked_before = "'answer' was asked with another margin or confidence, and so chose the number of trials"
+    asked_before = "'answer' was run with another margin or confidence, which determined the number of trials"
     assert f"\n{asked_before}: agglomerative: {words}.\n" in of_report.out
-    assert "Not asked" not in of_report.out
+    assert "Not tested by" not in of_report.out
     assert page_content.read(own_copy / "w" / "report")["answer"]["headline"].startswith("20% can go: ")
 
 

@@ -1,4 +1,4 @@
-"""The stage `report`: what it says, shows and warns of, in workdirs as users have them."""
+"""The command `report`: its text, its page and its warnings, in workdirs of whole jobs."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ FLAGS = (*TINY, "--config.dataset.name=d.npz", "--config.select.fraction=0.2", "
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """`run` on digits, where TensorFlow cannot be imported: one image twice with two labels, one in both splits."""
+    """`run` on digits without TensorFlow: one image occurs twice with different labels, one is in both splits."""
     folder = tmp_path_factory.mktemp("job")
     with np.load(write_digits(folder / "d.npz", NUM_TRAIN, NUM_TEST)) as arrays:
         planted = dict(arrays)
@@ -172,14 +172,15 @@ def test_the_answer_and_the_numbers_are_those_of_the_trials(job):
         for method in ("agglomerative", "full")
     }
     assert lines[1] == (
-        f"Test accuracy is {mean['agglomerative']:.2f}% (mean of 2 seeds) on what is kept, {mean['full']:.2f}% "
-        "(mean of 2 seeds) on all images."
+        f"Test accuracy is {mean['agglomerative']:.2f}% (mean of 2 seeds) after training on the kept images, and "
+        f"{mean['full']:.2f}% (mean of 2 seeds) after training on all images."
     )
     assert lines[2].startswith("Against random subsets of the same size: ")
     seconds = np.median([r["train_seconds"] for r in results if r["method"] == "full"])
     assert lines[3] == (
-        "All trials took 8 steps, so none of them trained for less; at an equal number of epochs a run on what is kept "
-        f"would save 20% of the training time, about {0.2 * seconds:.3g} of the {seconds:.3g} s of a trial (median)."
+        "All trials took 8 steps, so that pruning saved no time; at an equal number of epochs, training on the kept "
+        f"images would save 20% of the training time, about {0.2 * seconds:.3g} of the {seconds:.3g} s of a trial "
+        "(median)."
     )
     assert len(lines) == 4
     (other,) = found["answer"]["others"]
@@ -214,7 +215,7 @@ def test_a_rerun_leaves_it_as_it_is(own_copy, capfd):
     assert mtimes(own_copy) == before
 
 
-# What is missing
+# Missing artifacts
 
 
 def test_without_trials_there_is_the_gallery_still(own_copy, capfd):
@@ -227,7 +228,7 @@ def test_without_trials_there_is_the_gallery_still(own_copy, capfd):
     assert done.out.splitlines() == ["w/report/index.html"]
     assert [path.name for path in (own_copy / "report").iterdir()] == ["index.html"]
     found = page_content.read(own_copy / "report")
-    assert found["answer"]["headline"] == "No trial was run: what pruning 20% costs is not known yet"
+    assert found["answer"]["headline"] == "No trial was run: the accuracy after pruning 20% is not known yet"
     assert (found["accuracy"], found["warnings"]["losing_classes"]) == ([], [])
     for part in ("groups", "images", "map", "heights", "classes", "thumbnails"):
         assert found[part] == whole[part]
@@ -239,7 +240,7 @@ def test_a_selection_of_which_there_is_no_trial(own_copy, capfd):
     assert run_here(capfd, "report", *flags).code == 0
     found = page_content.read(own_copy / "report")
     assert found["selection"]["name"] == "agglomerative-0.1"
-    assert found["answer"]["headline"] == "No trial of agglomerative-0.1 is finished: what it costs is not known yet"
+    assert found["answer"]["headline"] == "No trial of agglomerative-0.1 is finished: its accuracy is not known yet"
     assert [line.partition(":")[0] for line in found["answer"]["others"]] == ["agglomerative", "random"]
 
 
@@ -259,7 +260,7 @@ def test_random_subsets_need_neither_embeddings_nor_trees(own_copy, capfd):
     assert found["selection"]["name"] == "random-0.2-seed0"
     assert [row["method"] for row in found["accuracy"]] == ["full", "random"]
     assert (
-        "There are no embeddings, so no map and no near-duplicates: 'data-redundancy embed' makes them."
+        "The page has no map and no near-duplicates: embeddings are missing. Run 'data-redundancy embed'."
         in (found["warnings"]["notes"])
     )
 
@@ -275,7 +276,7 @@ def test_what_nothing_stands_for_gives_no_measure_of_near_duplicates(own_copy, c
 
 
 def test_embeddings_of_the_test_split_are_added_where_they_are_missing(own_copy, capfd):
-    """As in workdirs of versions before."""
+    """Workdirs of older versions lack them."""
     before = artifacts.read_embeddings(own_copy / "embeddings_test")
     untouched = mtimes(own_copy / "embeddings")
     shutil.rmtree(own_copy / "embeddings_test")
@@ -302,7 +303,7 @@ def test_embeddings_of_another_test_split_are_refused(own_copy, capfd):
 
 
 def test_what_is_not_wanted_is_left_out(own_copy, capfd):
-    shutil.rmtree(own_copy / "embeddings" / "embedding")  # would be missed
+    shutil.rmtree(own_copy / "embeddings" / "embedding")  # reading it would fail
     options = ["--config.report.map=none", "--config.report.max_warnings=0", "--config.report.max_groups=5"]
     done = run_here(capfd, "report", *FLAGS, *options)
     assert done.code == 0, done.err
@@ -341,7 +342,7 @@ def test_a_map_without_its_package(own_copy, capfd, monkeypatch):
 
 
 def test_streamed_images_are_shown_as_they_are_decoded(tmp_path, monkeypatch, capfd):
-    """Of JPEGs of differing sizes, one of which is in both splits."""
+    """The images are JPEGs of several sizes; one of them is in both splits."""
     monkeypatch.chdir(tmp_path)
     images, _ = imagenet_like.images()
     leak = imagenet_like.jpeg(images[7])
@@ -410,4 +411,4 @@ def test_it_shows_what_a_veto_leaves(own_copy, capfd):
     assert found["selection"]["num_kept"] == len(keep) - 1
     assert not any(group[0] == keep[0] for group in page_content.groups(found))
     assert found["answer"]["headline"].startswith("Before the veto: ")
-    assert found["answer"]["lines"][0].startswith("No trial was run on what the veto leaves")
+    assert found["answer"]["lines"][0].startswith("No trial was run on the selection after the veto: ")
