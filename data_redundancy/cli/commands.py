@@ -17,11 +17,11 @@ class Option:
     """A flag of a command.
 
     Attributes:
-        name: without dashes, with underscores.
-        rule: its type and bounds.
-        help: what it does.
-        metavar: what stands for the value in help.
-        field: the config field that it sets, if it sets one.
+        name: name without leading dashes, with underscores.
+        rule: type and bounds of the value.
+        help: description of the flag.
+        metavar: placeholder for the value in help texts.
+        field: the config field that the flag sets, or None.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Option:
 
     @property
     def is_switch(self) -> bool:
-        """Whether it needs no value."""
+        """Whether the flag takes no value."""
         return isinstance(self.rule, Flag)
 
 
@@ -41,12 +41,12 @@ class Command:
     """A command.
 
     Attributes:
-        name: also that of its module in `stages`.
-        options: its flags, besides the common ones.
-        reads: the config fields that it reads: sections, or SECTION.FIELD.
-        positional: name and help of its arguments without a flag, if it takes some.
-        has_experiment: whether it runs on an experiment, which needs a config and a workdir.
-        reads_config: whether it takes --config and overrides of config fields.
+        name: name of the command and of its module in `stages`.
+        options: flags of the command, besides the common ones.
+        reads: config fields that the command reads, as SECTION or SECTION.FIELD.
+        positional: name and help of the positional arguments, or None.
+        has_experiment: whether the command runs on an experiment, which needs a config and a workdir.
+        reads_config: whether the command takes --config and overrides of config fields.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Command:
 
     @property
     def common(self) -> tuple[Option, ...]:
-        """The flags of every command, without --config where it reads no config."""
+        """The flags that all commands have, without --config if the command reads no config."""
         return tuple(option for option in COMMON if self.reads_config or option.name != "config")
 
     @property
     def docstring(self) -> str:
-        """Its help, read without importing the module, so that it appears at once."""
+        """The docstring of the module, read without importing it, so that help is fast."""
         spec = importlib.util.find_spec("data_redundancy.stages")
         assert spec is not None
         assert spec.origin is not None
@@ -72,7 +72,7 @@ class Command:
 
     @property
     def summary(self) -> str:
-        """The first line of its help."""
+        """The first line of the docstring."""
         return self.docstring.partition("\n")[0]
 
 
@@ -88,14 +88,14 @@ class ShardRule:
         return int(match[1]), int(match[2])
 
     def check(self, argument: str, value: Any) -> None:
-        """Accepts what `parse` returns."""
+        """Accepts every value that `parse` returns."""
 
     def type_name(self) -> str:
         """Returns `i/n`."""
         return "i/n"
 
     def allowed(self) -> str:
-        """Returns what is allowed."""
+        """Returns the allowed values."""
         return "i/n with i from 0 to n-1, such as 0/4"
 
 

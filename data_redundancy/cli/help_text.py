@@ -1,4 +1,4 @@
-"""Help: of all commands, and of each."""
+"""Help texts: an overview of all commands, and the help of each command."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ _NARROWEST, _WIDEST = 60, 120
 
 
 def of_all() -> str:
-    """Returns the help of all commands."""
+    """Returns the overview of all commands."""
     others = [name for name in COMMANDS if name not in _IN_ORDER]
     blocks = [
         USAGE,
@@ -61,8 +61,8 @@ def of_command(command: Command, options: str) -> str:
     """Returns the help of a command.
 
     Args:
-        command: to describe.
-        options: its options, as argparse formats them, with the usage first.
+        command: the command to describe.
+        options: usage and options of the command, as formatted by argparse.
     """
     _, _, described = options.partition("\n\n")
     blocks = [_usage(command), _docstring(command.docstring), described.strip()]
@@ -79,7 +79,7 @@ def _usage(command: Command) -> str:
 
 
 def _docstring(text: str) -> str:
-    """A docstring, wrapped to the terminal."""
+    """Wraps a docstring to the width of the terminal."""
     lines = text.splitlines()
     blocks: list[list[str]] = []
     for line in lines:
@@ -91,14 +91,14 @@ def _docstring(text: str) -> str:
 
 
 def _goes_on(line: str, following: str) -> bool:
-    """Whether a line of a docstring and the following one are of one paragraph: the next word did not fit."""
+    """Returns whether two lines are in the same paragraph: the next word did not fit into the first line."""
     if not line or not following or _indent(line) != _indent(following):
         return False
     return len(line) + 1 + len(following.split()[0]) > _WIDEST
 
 
 def _block(lines: list[str]) -> str:
-    """A paragraph, or a command, which is continued behind a backslash."""
+    """Wraps a paragraph, or an example command, whose lines end in a backslash."""
     text, indent = " ".join(line.strip() for line in lines), _indent(lines[0])
     if not text.startswith(f"{_PROGRAM} "):
         return "\n".join(_wrap(text, indent, indent))
@@ -118,7 +118,7 @@ def _indent(line: str) -> str:
 
 
 def _fields(command: Command) -> str:
-    """The config fields that a command reads, with type and default; without bounds, which take a while to import."""
+    """Lists the config fields that a command reads, with type and default; bounds would take long to import."""
     from data_redundancy.experiment.config_fields import fields_within
     from data_redundancy.experiment.config_files import load_default
     from data_redundancy.experiment.config_rules import FIELDS
@@ -158,5 +158,5 @@ def _wrap(text: str, first: str, others: str) -> list[str]:
 
 
 def width() -> int:
-    """Returns the columns of help: those of the terminal, up to 120."""
+    """Returns the width of help texts in columns: the width of the terminal, from 60 to 120."""
     return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))

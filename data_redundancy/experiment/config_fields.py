@@ -28,7 +28,7 @@ class FieldDescription:
         default: its value in the described config.
         allowed: its bounds or choices.
         reason: reason for the bounds; may be empty.
-        comment: what the field does.
+        comment: description of the field.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""What the report says and shows."""
+"""Contents of the report: verdicts, tables, plots and the data of the page."""
