@@ -78,8 +78,8 @@ def test_errors_about_labels(digits, labels, message):
         ({"method": "random", "linkage": "ward"}, "^linkage=ward: must be one of "),
         ({"scope": "all"}, "^scope=all: must be one of class, dataset$"),
         ({"labels": None, "scope": "class"}, "^labels: must be given if scope is 'class'$"),
-        ({"prune_fraction": 1}, "^prune_fraction=1: must be at least 0 and less than 1$"),
-        ({"prune_fraction": "0.1"}, "^prune_fraction=0.1: must be at least 0 and less than 1$"),
+        ({"prune_fraction": 1}, "^prune_fraction=1: must be a number at least 0 and less than 1$"),
+        ({"prune_fraction": "0.1"}, "^prune_fraction=0.1: must be a number at least 0 and less than 1$"),
         (
             {"prune_fraction": 0.99},
             "^prune_fraction=0.99: prunes 297 of 300 examples, but each of 10 classes must keep",

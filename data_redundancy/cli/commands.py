@@ -156,7 +156,7 @@ COMMANDS: dict[str, Command] = {
         Command(
             "select",
             options=(
-                _fraction("select.fraction"),
+                _fraction("select.fraction", "prune fraction of the selection, required with --embeddings"),
                 _VETO,
                 Option("embeddings", Text(), "file of embeddings from any model, instead of a workdir", "PATH[:NAME]"),
                 Option("labels", Text(), "with --embeddings: labels, if they are in another file", "PATH[:NAME]"),

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,8 @@ from data_redundancy.runtime import devices
 from data_redundancy.selection.veto import Veto
 from data_redundancy.store import files
 from data_redundancy.store.workdir import Workdir
+
+log = logging.getLogger("data_redundancy")
 
 
 class _Parts:
@@ -190,5 +193,9 @@ class Experiment:
         Args:
             replace: whether to replace the config.json of an earlier command.
         """
-        if devices.is_main_process() and (replace or not self.workdir.config.exists()):
-            files.write_if_changed(self.workdir.config, (self.config.to_json(indent=2) + "\n").encode())
+        path = self.workdir.config
+        if not devices.is_main_process() or (path.exists() and not replace):
+            return
+        existed = path.exists()
+        if files.write_if_changed(path, (self.config.to_json(indent=2) + "\n").encode()) and existed:
+            log.info("%s has the changed config, which later commands use", self.workdir.show(path))

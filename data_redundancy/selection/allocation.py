@@ -24,7 +24,7 @@ def num_pruned(num_examples: int, prune_fraction: float) -> int:
         InputError: `prune_fraction` is out of range.
     """
     if not isinstance(prune_fraction, Real) or not 0 <= prune_fraction < 1:
-        raise InputError("prune_fraction", prune_fraction, "must be at least 0 and less than 1")
+        raise InputError("prune_fraction", prune_fraction, "must be a number at least 0 and less than 1")
     return round(prune_fraction * num_examples)
 
 

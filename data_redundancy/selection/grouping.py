@@ -21,9 +21,8 @@ def check_labels(labels: ArrayLike, num_embeddings: int | None = None) -> np.nda
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(
-            "labels", None, f"must have one integer per example, but has shape {labels.shape} and type {labels.dtype}"
-        )
+        requirement = f"must have one integer per example, but has shape {labels.shape} and type {labels.dtype}"
+        raise InputError("labels", None, requirement, "Convert numbers with astype(int), one-hot rows with argmax(1)")
     if num_embeddings is not None and len(labels) != num_embeddings:
         raise InputError(
             "labels", None, f"must have one label per embedding, but has {len(labels)} for {num_embeddings} embeddings"

@@ -12,7 +12,7 @@ Example:
 import dataclasses
 from typing import Any
 
-from data_redundancy.errors import choice_error
+from data_redundancy.errors import InputError, choice_error
 from data_redundancy.experiment.config_fields import FieldDescription, describe_fields, sections
 from data_redundancy.experiment.preview import Step
 from data_redundancy.experiment.result import CommandResult
@@ -56,6 +56,9 @@ def _sections(options: Options) -> list[str]:
     if options.section is None:
         return names
     if options.section not in names:
+        section = options.section.partition(".")[0]
+        if section in names:
+            raise InputError("section", options.section, "must be a section, not a field", f"Name {section}")
         raise choice_error("section", options.section, names)
     return [options.section]
 

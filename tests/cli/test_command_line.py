@@ -356,7 +356,7 @@ def spoilt(x, index, value):
         ),
         (lambda x, y: (x, y[:-1]), "--labels=l.npy: must have one label per embedding, but has 59 for 60 embeddings$"),
         (lambda x, y: (x, y - 1), "--labels=l.npy: must be at least 0, but index 0 has label -1$"),
-        (lambda x, y: (x, y / 2), "--labels=l.npy: must have one integer per example, but has .* type float64$"),
+        (lambda x, y: (x, y / 2), r"--labels=l.npy: must have one integer per example, but has .* type float64\. "),
         (
             lambda x, y: (x[0], y),
             r"--embeddings=e.npy: must be a matrix \[examples, dimensions\] .*, but has shape \(5,\)$",

@@ -180,7 +180,7 @@ def test_fields_of_other_configs(capfd):
     ("argv", "told"),
     [
         (["trian"], r"section=trian: must be one of .*\. Did you mean train\?$"),
-        (["train.epochs"], r"section=train\.epochs: must be one of "),
+        (["train.epochs"], r"section=train\.epochs: must be a section, not a field\. Name train\.$"),
         ([""], "section='': must not be empty"),
         (["train", "embed"], "section='train embed': must be one section of the config$"),
         (["--workdir=w"], "--config: must be given, .*: w has no config.json"),

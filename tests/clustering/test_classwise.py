@@ -88,8 +88,8 @@ def test_faulty_embeddings_are_named_by_their_index_in_the_whole_set():
     ("labels", "message"),
     [
         (np.zeros(3, int), "^labels: must have one label per embedding, but has 3 for 4 embeddings$"),
-        (np.zeros(4), "^labels: .* and type float64$"),
-        (np.zeros(4, bool), "^labels: .* and type bool$"),
+        (np.zeros(4), r"^labels: .* and type float64\. "),
+        (np.zeros(4, bool), r"^labels: .* and type bool\. "),
         (np.zeros((4, 1), int), r"^labels: must have one integer per example, but has shape \(4, 1\) "),
         (np.array([0, 1, -1, -2]), "^labels: must be at least 0, but index 2 has label -1$"),
     ],

@@ -23,7 +23,7 @@ def test_num_pruned_is_pythons_round(num_examples, prune_fraction):
 @pytest.mark.parametrize("prune_fraction", [-0.1, 1, 1.5, float("nan"), float("inf"), "0.1", None])
 def test_prune_fractions_out_of_range_are_refused(prune_fraction):
     given = "" if prune_fraction is None else f"={prune_fraction}"
-    with pytest.raises(InputError, match=rf"^prune_fraction{given}: must be at least 0 and less than 1$"):
+    with pytest.raises(InputError, match=rf"^prune_fraction{given}: must be a number at least 0 and less than 1$"):
         allocation.num_pruned(10, prune_fraction)
 
 

@@ -290,7 +290,7 @@ def with_null(x, y):
         (lambda x, y: table(x, y - 1), ":label: must be at least 0, but index 0 has label -1$"),
         (
             lambda x, y: table(x, y / 2),
-            r":label: must have one integer per example, but has shape \(60,\) and type float64$",
+            r":label: must have one integer per example, but has shape \(60,\) and type float64\. Convert numbers ",
         ),
         (
             lambda x, y: table(x, pa.array([[1]] * N)),
