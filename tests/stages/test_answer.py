@@ -386,7 +386,7 @@ def test_an_answer_about_other_trials_is_refused_and_not_told(own_copy, capfd):
     assert words in run_here(capfd, *report).out
     done = run_here(capfd, *report, "--config.evidence.confidence=0.9")
     assert f"\nagglomerative: {words}." not in done.out
-    assert f"another margin or confidence, and so chose the number of trials: agglomerative: {words}.\n" in done.out
+    assert f"another margin or confidence, which determined the number of trials: agglomerative: {words}.\n" in done.out
 
 
 @pytest.mark.slow
