@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from data_redundancy import data, training
@@ -24,6 +25,19 @@ log = logging.getLogger("data_redundancy")
 
 FULL = "full"
 """Name and method of the selection that keeps everything."""
+
+_RESULT = {
+    "selection",
+    "method",
+    "prune_fraction",
+    "seed",
+    "num_kept",
+    "steps",
+    "train_seconds",
+    "accuracy",
+    "class_accuracy",
+    "class_names",
+}
 
 TrialResult = dict[str, Any]
 """The content of result.json of a finished trial."""
@@ -97,14 +111,14 @@ class Trials:
         """Returns the result of a trial, or None if it is not finished; the same on all processes.
 
         Raises:
-            InputError: if the trial's directory contains a run with other inputs.
+            InputError: if the trial's directory contains a run with other inputs, or its result is damaged.
         """
         directory = self._workdir.trial(spec.selection, spec.seed)
         fingerprint = self._fingerprint(spec)
 
         def find() -> TrialResult | None:
             # In this order, since the manifest is written before the result.
-            result = files.read_json(directory / "result.json")
+            result = _read_result(directory / "result.json")
             manifests.is_complete(directory, fingerprint)
             return result
 
@@ -230,6 +244,13 @@ class Trials:
 
     def _keep(self, spec: TrialSpec) -> np.ndarray:
         return np.arange(self._fingerprints.num_train) if spec.keep is None else spec.keep
+
+
+def _read_result(path: epath.Path) -> TrialResult | None:
+    result = files.read_json(path)
+    if result is not None and not (isinstance(result, dict) and result.keys() >= _RESULT):
+        raise InputError(path, None, "must be the result of a trial", "Remove it and run again")
+    return result
 
 
 def _choice(per_device: int, num_devices: int) -> str:

@@ -83,8 +83,9 @@ def read_json(path: epath.Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, None, f"must be a JSON file ({error})", "Remove it and run again") from None
+    except (ValueError, RecursionError) as error:  # of the encoding, the syntax, or a number of many digits
+        reason = "too deeply nested" if isinstance(error, RecursionError) else error
+        raise InputError(path, None, f"must be a JSON file ({reason})", "Remove it and run again") from None
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -98,6 +98,28 @@ def test_a_question_that_was_planned_differently(capfd):
     assert tree() == before
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", "null", "[" * 100_000, '{"method": 1', "\x00"])
+@pytest.mark.parametrize(
+    ("path", "argv"),
+    [
+        ("w/trials/full/seed0/result.json", ("train",)),
+        ("w/trials/random-0.2-seed0/seed0/result.json", ("sweep", "--dry_run")),
+        ("w/trials/full/seed0/manifest.json", ("train",)),
+        ("w/selections/agglomerative-0.2/manifest.json", ("select", "--fraction=0.2")),
+        ("w/embeddings/manifest.json", ("embed", "--dry_run")),
+        ("w/answers/agglomerative-0.2.json", ("answer", "--fraction=0.2", "--dry_run")),
+    ],
+)
+def test_a_damaged_file_is_named(capfd, tmp_path, path, argv, content):
+    (tmp_path / path).write_text(content)
+    before = tree()
+    done = run_here(capfd, *argv, "--workdir=w", "--quiet")
+    assert (done.code == 0) == (content == "null"), done  # which no file holds as well
+    if done.code != 0:
+        assert error_line(done).startswith(f"{tmp_path}/{path}: "), done.err
+        assert tree() == before
+
+
 def test_an_export_and_a_comparison(capfd, tmp_path):
     succeed(capfd, "export", "--selection=agglomerative-0.2", "--format=csv", "--out=kept.csv")
     assert len((tmp_path / "kept.csv").read_text().splitlines()) == 97
