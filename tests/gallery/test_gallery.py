@@ -355,7 +355,7 @@ def test_written_again_it_stays_as_it_is(digits, selection, tmp_path):
         ),
         ({"class_names": ["a"]}, r"^class_names: must have a name for every label, but has 1 for labels up to 9$"),
         ({"ids": ["a"]}, r"^ids: must have one id per embedding, but has 1 for 300 embeddings$"),
-        ({"max_warnings": -1}, r"^max_warnings=-1: must be at least 0$"),
+        ({"max_warnings": -1}, r"^max_warnings=-1: must be an integer of at least 0$"),
     ],
 )
 def test_arrays_that_do_not_belong_together(digits, selection, tmp_path, replaced, told):

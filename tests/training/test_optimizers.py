@@ -85,8 +85,9 @@ def schedule_of(*argv):
         train=types.SimpleNamespace(labels=np.zeros(1_281_167, np.int32)),
         test=types.SimpleNamespace(labels=np.zeros(50_000, np.int32)),
     )
+    images = types.SimpleNamespace(image_shape=(224, 224, 3))
     with (
-        mock.patch.object(inputs, "make", return_value=(None, None)),
+        mock.patch.object(inputs, "make", return_value=(images, images)),
         mock.patch.object(training, "Trainer") as made,
     ):
         assert make_trainer(config, dataset) is made.return_value
