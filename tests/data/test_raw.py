@@ -292,6 +292,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     assert_nothing_prepared(tmp_path)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(tmp_path):
     program = (
         "from absl import app, logging\n"
