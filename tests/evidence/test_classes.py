@@ -54,7 +54,6 @@ def test_the_largest_loss_comes_first_and_classes_without_test_images_are_left_o
     assert class_effects(*sides([[math.nan]] * 2), ["cat"]) == []
 
 
-@pytest.mark.slow
 def test_a_class_that_does_not_vary_pays_only_after_seeds_enough():
     for count, expected in [(3, False), (7, True)]:  # 2 * 2 ** -7 * 2 classes = 0.03
         trials, others = sides([[-0.1, 0.0]] * count)

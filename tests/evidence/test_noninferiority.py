@@ -176,7 +176,6 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-@pytest.mark.slow
 @settings(max_examples=30)  # statsmodels collects garbage on every call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5))
 def test_holm_is_bonferroni_on_every_subset(p_values):
@@ -229,7 +228,6 @@ def test_as_many_seeds_as_named_settle_it_four_times_in_five():
         assert 0.79 < settled < 0.86
 
 
-@pytest.mark.slow
 def test_words_of_the_three_answers():
     full = np.full(5, 0.9)
     assert verdict_words(judge(full, full + FIVE)) == (
@@ -258,7 +256,6 @@ def test_words_of_the_three_answers():
     )
 
 
-@pytest.mark.slow
 def test_words_say_what_holms_correction_asks_for():
     full = np.full(5, 0.9)
     trials = [*runs("full", 0.0, full), *runs("el2n", 0.1, full + 1.6 * FIVE - 0.002)]
@@ -273,7 +270,6 @@ def test_words_say_what_holms_correction_asks_for():
     )
 
 
-@pytest.mark.slow
 def test_against_random():
     full = np.full(5, 0.9)
     sides = [*runs("full", 0.0, full), *runs("el2n", 0.1, full + FIVE)]
@@ -287,7 +283,6 @@ def test_against_random():
     assert verdicts(sides)[0].from_random is None
 
 
-@pytest.mark.slow
 def test_a_fraction_without_trials_enough_counts_in_the_correction():
     full = np.full(5, 0.9)
     trials = [*runs("full", 0.0, full), *runs("el2n", 0.1, full + FIVE)]
@@ -298,7 +293,6 @@ def test_a_fraction_without_trials_enough_counts_in_the_correction():
     assert (second.outcome, second.difference, second.num_seeds) == (Outcome.OPEN, None, 1)
 
 
-@pytest.mark.slow
 def test_a_fraction_of_which_no_trial_has_begun_counts_in_the_correction():
     full = np.full(5, 0.9)
     trials = [*runs("full", 0.0, full), *runs("el2n", 0.1, full + FIVE), *runs("random", 0.1, full - 0.01 + 2 * FIVE)]
@@ -320,7 +314,6 @@ def test_a_loss_of_just_the_margin_in_every_run_shows_nothing():
     assert p_above(constant, 0.0) == p_below(constant, 0.0) == 1
 
 
-@pytest.mark.slow
 def test_verdicts_are_in_order_and_agree_with_the_table():
     full = np.array([0.9, 0.91, 0.93])
     trials = runs("full", 0.0, full)
@@ -363,7 +356,6 @@ def test_welchs_interval_covers_as_often_as_it_says():
     assert covered / repetitions == pytest.approx(0.95, abs=binomial_error(0.05, repetitions))
 
 
-@pytest.mark.slow
 def test_holm_keeps_the_error_rate_of_all_fractions_together():
     """Four fractions at the margin, three seeds, one full set for all: a wrong "yes" or "no" anywhere."""
     generator = np.random.default_rng(3)

@@ -83,7 +83,6 @@ def forecasts(done):
     return [line for line in done.err.splitlines() if "training run" in line]
 
 
-@pytest.mark.slow
 def test_a_sweep_says_what_it_will_take_and_what_is_left_when_it_is_run_again(flags, capfd):
     done = run_here(capfd, "sweep", *flags)
     number, duration = forecasts(done)
