@@ -52,7 +52,7 @@ class Dendrograms(class_trees.ClassDendrograms):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Selection(result.SelectionArrays):
-    """The examples to keep, and what represents the others, as returned by `select`.
+    """The kept examples, and the representatives of the pruned ones, as returned by `select`.
 
     Attributes:
         method: the name of the method.
@@ -159,7 +159,7 @@ class Selection(result.SelectionArrays):
         """Plots the selection with Matplotlib.
 
         Args:
-            ax: the axes to draw on; by default those of a new figure.
+            ax: the axes to draw on; by default the axes of a new figure.
             kind: `classes`, the share of every class that is kept; or `distances`, a histogram of the cosine distances
                 of pruned examples to their representatives. By default `classes` if there are labels.
 
@@ -188,7 +188,7 @@ class Selection(result.SelectionArrays):
         return ax
 
     def _percent_kept(self) -> tuple[list[str], np.ndarray]:
-        """Returns the names of the classes and how much of each is kept, [C] floats, the most first."""
+        """Returns the class names and the percentage of each class that is kept, [C] floats, in descending order."""
         labels = np.zeros(self.num_examples, np.int64) if self.labels is None else self.labels
         classes, position = np.unique(labels, return_inverse=True)
         percent = 100 * np.bincount(position, weights=self.kept) / np.bincount(position)
@@ -201,7 +201,7 @@ def load_selection(directory: str | os.PathLike[str]) -> Selection:
     """Reads a selection that `Selection.save` or a command such as `data-redundancy select` has written.
 
     Args:
-        directory: of the selection, such as WORKDIR/selections/agglomerative-0.1.
+        directory: the directory of the selection, such as WORKDIR/selections/agglomerative-0.1.
 
     Raises:
         InputError: `directory` is not the directory of a selection, or a file in it is damaged.

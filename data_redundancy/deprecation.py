@@ -1,4 +1,4 @@
-"""Old names that still work, with a DeprecationWarning."""
+"""Support for deprecated names of parameters and attributes, which raise a DeprecationWarning."""
 
 import functools
 import warnings
@@ -20,6 +20,8 @@ def accept_old_names(**new_names: str) -> Callable[[Callable[_P, _T]], Callable[
         @functools.wraps(function)
         def accepting(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             for old in new_names.keys() & kwargs.keys():
+                if new_names[old] in kwargs:
+                    raise TypeError(f"{function.__name__} has both {new_names[old]} and its old name {old}; omit {old}")
                 change = f"the parameter {old} of {function.__name__} is now called {new_names[old]}"
                 warnings.warn(change, DeprecationWarning, stacklevel=2)
                 kwargs[new_names[old]] = kwargs.pop(old)

@@ -1,4 +1,4 @@
-"""What ends a command early: invalid input, storage that is unavailable, a lost process, or a request to stop."""
+"""Errors that end a command early: invalid input, unavailable storage, a lost process, a request to stop."""
 
 import contextlib
 import difflib
@@ -19,11 +19,11 @@ class InputError(ValueError):
     the Python API the error is an ordinary `ValueError`.
 
     Attributes:
-        argument: what is invalid: a parameter (`prune_fraction`), a config field (`train.steps`) or a path. The command
-            line replaces names of parameters and fields by the flags they came from.
-        value: what was given; None where the argument has no single value, or says it itself.
-        requirement: what the value must be, or what is wrong with it, such as `must be at least 1`.
-        fix: what to do about it, a sentence without its full stop; None where the requirement already says it.
+        argument: the name of the invalid parameter (`prune_fraction`) or config field (`train.steps`), or a path. The
+            command line replaces the names of parameters and fields by the names of its flags.
+        value: the invalid value; None if there is no single value, as for a file.
+        requirement: the condition that the value violates, such as `must be at least 1`.
+        fix: the action that corrects the error, a sentence without its full stop; None if the requirement implies it.
     """
 
     def __init__(self, argument: str | os.PathLike[str], value: Any, requirement: str, fix: str | None = None):
@@ -31,22 +31,22 @@ class InputError(ValueError):
 
     @property
     def argument(self) -> str:
-        """What is invalid."""
+        """The name of the invalid parameter or field, or a path."""
         return self.args[0]
 
     @property
     def value(self) -> Any:
-        """What was given, or None."""
+        """The invalid value, or None."""
         return self.args[1]
 
     @property
     def requirement(self) -> str:
-        """What the value must be, or what is wrong with it."""
+        """The condition that the value violates."""
         return _one_line(self.args[2])
 
     @property
     def fix(self) -> str | None:
-        """What to do about it."""
+        """The action that corrects the error, or None."""
         return None if self.args[3] is None else _one_line(self.args[3])
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class InputError(ValueError):
         return f"{text}. {self.fix}" + ("" if self.fix.endswith(("?", ".")) else ".")
 
     def renamed(self, argument: str, value: Any = None) -> Self:
-        """The same error about an argument of another name, with its own value unless another one is given."""
+        """Returns this error with another name of the argument, and with another value unless `value` is None."""
         return type(self)(argument, self.value if value is None else value, self.args[2], self.args[3])
 
 
@@ -80,8 +80,8 @@ def choice_error(argument: str, value: Any, allowed: Iterable[Any]) -> InputErro
     """Returns the error for a value that is not one of some names; it suggests the closest one.
 
     Args:
-        argument: what the value was given for.
-        value: what was given.
+        argument: the parameter or field that has the value.
+        value: the invalid value.
         allowed: the names, in the order in which to list them.
     """
     names = [str(name) for name in allowed]
@@ -110,7 +110,7 @@ def arguments_named(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def show(value: Any) -> str:
-    """A value as an error shows it: text as it is unless it has spaces or control characters, the rest by `repr`."""
+    """Returns a value as errors show it: text without quotes if it has no spaces, all other values by `repr`."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # NumPy's numbers

@@ -413,6 +413,8 @@ def test_method_is_an_old_name_of_linkage(digits):
     x = digits[0][:50]
     with pytest.warns(DeprecationWarning, match="the parameter method of linkage is now called linkage"):
         assert np.array_equal(dr.linkage(x, method="average"), dr.linkage(x, "average"))
+    with pytest.raises(TypeError, match="linkage has both linkage and its old name method; omit method"):
+        dr.linkage(x, linkage="single", method="average")
     with pytest.warns(DeprecationWarning, match="the parameter method of cut is now called linkage"):
         assert np.array_equal(dr.cut(x, 9, method="average"), dr.cut(x, 9, linkage="average"))
 

@@ -103,7 +103,7 @@ def _split(argv: Sequence[str], command: Command) -> tuple[list[str], dict[str, 
 
 
 def _parse_override(field: str, value: str | None, rest: list[str]) -> Any:
-    """The value of a config field: behind the equals sign, or the next argument; a bool alone is true."""
+    """Returns the value of a field: the text after the equals sign, or the next argument; True for a bare bool."""
     if field not in FIELDS:
         error = unknown_field(field)
         raise error.renamed(f"--{_OVERRIDE}{field}", value)
@@ -119,7 +119,7 @@ def _parse_override(field: str, value: str | None, rest: list[str]) -> Any:
 
 
 def _parse_value(argument: str, rule: Rule, text: str) -> Any:
-    """The value that a text stands for, checked; errors show the text, as it was typed."""
+    """Parses and checks a value; errors show the text as typed."""
     value = rule.parse(argument, text)
     try:
         rule.check(argument, value)
@@ -133,7 +133,7 @@ def _options_of(command: Command) -> tuple[Option, ...]:
 
 
 def _unknown(token: str, command: Command) -> InputError:
-    """The error for an argument that no parser takes."""
+    """Returns the error for an argument that the parser does not accept."""
     match = _FLAG.fullmatch(token)
     if match is None:
         fix = "Behind the command come flags, such as --NAME=VALUE"

@@ -1,4 +1,4 @@
-"""Shell completion: scripts that complete commands, flags, config fields, and the values of those that have choices."""
+"""Shell completion: scripts that complete commands, flags, config fields, and values with a fixed set of choices."""
 
 import argparse
 
@@ -11,7 +11,7 @@ from data_redundancy.experiment.shipped_configs import shipped_names
 
 SHELLS = ("bash", "zsh", "tcsh")
 _FILES, _DIRECTORIES = ("FILE", "PATH", "PATH[:NAME]"), ("DIR",)
-"""What stands for the values of flags that are paths."""
+"""Placeholders in the help of flags whose values are paths."""
 
 
 def completion_script(shell: str) -> str:
@@ -31,7 +31,7 @@ def completion_script(shell: str) -> str:
 
 
 def _main_parser() -> argparse.ArgumentParser:
-    """The parser of all commands, with a flag for every config field."""
+    """Returns a parser of all commands, with a flag for every config field."""
     parser = argparse.ArgumentParser(prog="data-redundancy", add_help=True)
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers()

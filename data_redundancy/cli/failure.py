@@ -1,4 +1,4 @@
-"""Errors of commands: one line, and an exit code."""
+"""Descriptions of the errors that end a command: one line and an exit code."""
 
 import dataclasses
 import errno
@@ -10,7 +10,7 @@ from data_redundancy.errors import STOPPED, BucketUnavailableError, InputError, 
 
 INVALID, INTERRUPTED, OTHER = 2, 130, 1
 RESUME = "run the same command again, it resumes from what is finished"
-# The system's errors for a file that cannot be written, or not in full: the user can fix them.
+# Errors of the operating system that the user can fix: the file or the disk cannot be written.
 _SYSTEM_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -24,12 +24,12 @@ _SYSTEM_ERRORS = {
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """How a command failed.
+    """The failure of a command.
 
     Attributes:
         code: the exit code.
-        message: one line.
-        error: the structured error, for an InputError; its argument is the flag.
+        message: the description, one line.
+        error: the InputError that ended the command, with the flag as its argument; None for other errors.
     """
 
     code: int
@@ -52,12 +52,12 @@ class Failure:
 
 
 def describe(error: BaseException, argv: Sequence[str], flag_of: Callable[[str], str]) -> Failure | None:
-    """Returns the failure for an error, from within its handler; None where its traceback is the best description.
+    """Returns the failure for an error; None if the traceback describes the error best. Call it in the handler.
 
     Args:
-        error: that ended the command.
-        argv: of the command.
-        flag_of: the flag of an argument, for errors about arguments.
+        error: the error that ended the command.
+        argv: the arguments of the command line.
+        flag_of: returns the flag for the argument of an InputError.
     """
     if isinstance(error, InputError):
         named = error.renamed(flag_of(error.argument))
@@ -76,7 +76,7 @@ def describe(error: BaseException, argv: Sequence[str], flag_of: Callable[[str],
 
 
 def unexpected(error: BaseException) -> Failure:
-    """Returns the failure for an error that no user can cause, a bug."""
+    """Returns the failure for an error that is a bug."""
     return Failure(OTHER, f"{type(error).__name__}: {_one_line(error)}")
 
 
@@ -84,7 +84,7 @@ def _describe_other(error: Exception, argv: Sequence[str]) -> Failure | None:
     from data_redundancy.runtime import processes
     from data_redundancy.store import filesystems
 
-    # Errors of writing name the path (see `store.files.writing`); these are of reading. Without a bucket it is a bug.
+    # A failed write already raises an error with the path (`store.files.writing`), so this one is a failed read.
     if any(filesystems.REMOTE in argument for argument in argv) and filesystems.passes(error):
         return Failure(STOPPED, f"a bucket is unavailable ({filesystems.failure(error)}); {RESUME}")
     if because := processes.ends_because_of_another(error):

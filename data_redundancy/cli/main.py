@@ -26,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code.
 
     Args:
-        argv: without the program's name; by default those of this process, which is then the command's own.
+        argv: the arguments without the program's name. By default the arguments of this process; the function then
+            also handles signals, reserves stdout for results, and ends the other processes of the job on failure.
     """
     if argv is not None:
         failed = _run(argv)
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> Failure | None:
-    """Runs the command line; returns how it failed, None if it did not."""
+    """Runs the command line; returns the failure, or None if it succeeded."""
     line: CommandLine | None = None
     try:
         if _print_help(argv):
@@ -76,7 +77,7 @@ def _flag_of(line: "CommandLine | None") -> "Callable[[str], str]":
 
 
 def _print_help(argv: list[str]) -> bool:
-    """Prints what needs no command, or a command's help; returns whether it did."""
+    """Prints the version, a completion script or a help text if one is requested; returns whether it did."""
     first, *rest = argv or ["help"]
     if _flag_name(first) == "version":
         output.print_text(f"data-redundancy {__version__}")
@@ -99,7 +100,7 @@ def _flag_name(argument: str) -> str | None:
 
 
 def _print_command_help(name: str) -> None:
-    """Prints the help of a command, or with an empty name that of all."""
+    """Prints the help of a command, or the overview of all commands if the name is empty."""
     if not name:
         output.print_text(help_text.of_all())
         return
@@ -134,7 +135,7 @@ def _is_main_process(line: "CommandLine") -> bool:
 
 
 def _plain_options(line: "CommandLine", stage: Any) -> Any:
-    """The options of a command that has no experiment."""
+    """Returns the options of a command that has no experiment."""
     if line.command.name == "diff":
         return stage.Options(line.positional, line.options["workdir"])
     if len(line.positional) > 1:
@@ -168,6 +169,6 @@ def _preview(steps: list[Any]) -> "CommandResult":
 
 
 def _unraisable_hook(unraisable: Any) -> None:
-    """Ignores what belongs to no object: TensorStore's threads report a failed write this way, which raises too."""
+    """Ignores errors without an object: TensorStore's threads report failed writes so, which the command raises too."""
     if unraisable.object is not None:
         sys.__unraisablehook__(unraisable)

@@ -1,4 +1,4 @@
-"""What the command line prints: log lines on stderr, results on stdout."""
+"""Output of the command line: log lines on stderr, results on stdout."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ _FALSE = ("false", "False", "f", "no", "n", "0")
 
 
 def set_up_logging(*, quiet: bool) -> None:
-    """Lets the package log plain lines on stderr, and keeps libraries quiet: what they log as errors they also raise.
+    """Sets up logging to stderr for the package; libraries log nothing, because they also raise their errors.
 
     Args:
         quiet: whether to log warnings only.
@@ -33,7 +33,7 @@ def set_up_logging(*, quiet: bool) -> None:
 
 
 class _Handler(logging.Handler):
-    """Writes above a progress bar if there is one."""
+    """Writes log lines to stderr, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -43,7 +43,7 @@ class _Handler(logging.Handler):
 
 
 def reserve_stdout() -> None:
-    """Reserves stdout for `print_text`: what libraries write to it, as Gloo does, goes to stderr from now on."""
+    """Reserves stdout for `print_text`: redirects the text that libraries such as Gloo write to stdout to stderr."""
     with contextlib.suppress(OSError, AttributeError):  # stdout or stderr may be closed
         stdout, encoding = os.dup(sys.stdout.fileno()), sys.stdout.encoding
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -51,7 +51,7 @@ def reserve_stdout() -> None:
 
 
 def print_text(text: str) -> None:
-    """Prints on stdout; a reader that has closed the pipe, such as `head`, has seen enough."""
+    """Prints text on stdout; ignores a closed pipe, because readers such as `head` close it early."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

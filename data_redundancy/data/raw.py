@@ -92,20 +92,31 @@ def read_source(source: str, *, test_fraction: float, seed: int, class_names: Se
     Raises:
         InputError: naming an argument or a path, if the source is missing, malformed, or has no images.
     """
+    check_exists(source)
     if source == "digits":
         whole = _read_digits(class_names)
     elif source.endswith(".npz"):
         whole = _read_npz(source, class_names)
-    elif source and Path(source).expanduser().is_dir():
-        whole = _read_folder(Path(source).expanduser(), class_names)
     else:
-        raise InputError("source", source, "does not exist", _USE_A_SOURCE)
+        whole = _read_folder(Path(source).expanduser(), class_names)
     if "test" in whole.splits:
         return whole
     train, test = stratified_split(whole.splits["train"].labels, test_fraction=test_fraction, seed=seed)
     splits = {"train": _take(whole.splits["train"], train), "test": _take(whole.splits["train"], test)}
     description = f"{whole.description} A share of {test_fraction:g} of each class is the test split (seed {seed})."
     return dataclasses.replace(whole, splits=splits, description=description)
+
+
+def check_exists(source: str) -> None:
+    """Checks that a source of `read_source` exists; reads nothing.
+
+    Raises:
+        InputError: naming `source`, if it does not exist.
+    """
+    path = Path(source).expanduser()
+    exists = source == "digits" or (path.is_file() if source.endswith(".npz") else bool(source) and path.is_dir())
+    if not exists:
+        raise InputError("source", source, "does not exist", _USE_A_SOURCE)
 
 
 def stratified_split(labels: np.ndarray, *, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

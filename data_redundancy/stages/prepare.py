@@ -20,6 +20,7 @@ import logging
 from etils import epath
 from ml_collections import ConfigDict
 
+from data_redundancy.data import raw
 from data_redundancy.data.tfds.builder import resolve_data_dir
 from data_redundancy.errors import InputError, arguments_named
 from data_redundancy.experiment import dataset as datasets
@@ -32,10 +33,7 @@ log = logging.getLogger("data_redundancy")
 
 Options = NoOptions
 
-_FIELDS = {
-    **datasets.FIELDS,
-    **{name: f"prepare.{name}" for name in ("source", "test_fraction", "seed")},
-}
+_FIELDS = datasets.FIELDS | {name: f"prepare.{name}" for name in ("source", "test_fraction", "seed")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +140,8 @@ def preview(experiment: Experiment, options: NoOptions) -> list[Step]:
         what = f"{name} is read as it is" if done else f"the list of the records of {name}"
         return [step("prepare", what, done=done)]
     _check_named(config)
+    with arguments_named(_FIELDS):
+        raw.check_exists(config.prepare.source)
     directory = _directory(config)
     if directory.exists():
         if_prepared(lambda: _check_selections(experiment))

@@ -121,6 +121,10 @@ def test_a_selection_of_embeddings(capfd):
         (["run", "--fraction=0.99"], "--fraction=0.99: must be at most 0.95, "),
         (["run", "--config.sweep.fractions=1e-9"], "--config.sweep.fractions=1e-09: must be more than 0.0025, "),
         (["run", "--config.dataset.name=none.npz"], "none.npz: does not exist"),
+        (
+            ["run", "--config.dataset.name=photos", "--config.prepare.source=photos"],
+            "--config.prepare.source=photos: does not exist",
+        ),
         (["sweep", "--shard=40/50"], "--shard=40/50: has no trial"),
         (["answer", "--fraction=0.9999999"], "--fraction=0.9999999: must be at most 0.95, "),
         (["answer", "--max_trials=3"], "--max_trials=3: must be at least 9, "),

@@ -351,7 +351,8 @@ def test_epochs_make_batches_of_equal_lengths(tmp_path, monkeypatch, capfd):
 
     def train_in_parallel(self, runs):
         lengths.append({run.num_steps for run in runs})
-        return [{"class_accuracy": np.zeros(10), "accuracy": 0.5, "train_seconds": 1.0} for _ in runs]
+        measured = {"class_accuracy": np.zeros(10), "accuracy": 0.5, "train_seconds": 1.0}
+        return [{**measured, "steps": run.num_steps} for run in runs]
 
     with mock.patch.object(trainer.Trainer, "train_in_parallel", train_in_parallel):
         done = run_here(
